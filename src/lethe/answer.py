@@ -1,0 +1,143 @@
+"""The report's first paragraph: what was to be removed, did it come back, and at which bit width."""
+
+from dataclasses import dataclass
+
+from lethe.evidence import Estimate, Evidence, Model, estimate
+from lethe.interviews import UNATTACKED
+from lethe.tables import SummaryRow, forget_knowledge
+
+_MOST_SENTENCES = 4  # more cells than this are told in groups
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Under which conditions knowledge came back, and under which others this cannot be excluded.
+
+    It *came back* when the attack raised what the model itself knows (the interval of its own gain lies above
+    0) to more than the largest excess that the quantization gate allows. It is *not excluded* when the upper
+    bound of the excess is more than that.
+    """
+
+    tested: list[str]
+    came_back: list[str]
+    not_excluded: list[str]
+
+
+def outcome(evidence: Evidence, model: Model) -> Outcome:
+    """What the attacks on one cell brought to light; conditions go from the most bits to the fewest."""
+    tested = [name for name in evidence.attacked_conditions() if name in model.attacks]
+    excess = {name: estimate(model.attacks[name].get("excess")) for name in tested}
+    gain = {name: estimate(model.attacks[name].get("own_gain")) for name in tested}
+    limit = evidence.largest_excess
+    came_back = [name for name in tested if _above(excess[name].value, limit) and _above(gain[name].low, 0)]
+    bounded = [name for name in tested if excess[name].high is not None and not _above(excess[name].high, limit)]
+    return Outcome(tested, came_back, [name for name in tested if name not in (*came_back, *bounded)])
+
+
+def paragraph(evidence: Evidence, rows: list[SummaryRow]) -> str:
+    """The whole answer in plain language; a number that was not measured is said to be missing."""
+    outcomes = {cell.name: outcome(evidence, cell) for cell in evidence.cells}
+    told = {row.model: row for row in rows}
+    if len(outcomes) <= _MOST_SENTENCES:
+        findings = [_finding(evidence, cell, told, outcomes[cell.name]) for cell in evidence.cells]
+    else:
+        findings = _findings_in_groups(evidence, outcomes)
+    return " ".join((_task(evidence), _bottom_line(evidence, outcomes), _controls(told), *findings))
+
+
+def bit_widths(evidence: Evidence, conditions: list[str]) -> str:
+    """The bit widths of some conditions in words, the widest first: ``4, 3 and 2 bits``."""
+    bits = sorted({evidence.schemes[name].bits for name in conditions if name in evidence.schemes}, reverse=True)
+    return f"{_listed([str(width) for width in bits])} bits" if bits else _listed(conditions)
+
+
+def _task(evidence: Evidence) -> str:
+    asked = forget_knowledge(evidence.controls[0], UNATTACKED).n
+    return f"A language model was to forget {f'the answers to {asked} questions' if asked else 'a forget set'}."
+
+
+def _bottom_line(evidence: Evidence, outcomes: dict[str, Outcome]) -> str:
+    tested = [result for result in outcomes.values() if result.tested]
+    returned = [result for result in tested if result.came_back]
+    if not tested:
+        return "Whether the knowledge comes back when the weights are quantized was not tested."
+    if not returned:
+        return f"Quantizing the weights brought the knowledge back in none of {len(tested)} unlearned models."
+    widths = bit_widths(evidence, [name for result in returned for name in result.came_back])
+    share = f"{len(returned)} of {len(tested)} unlearned models"
+    return f"Quantizing the weights to {widths} brought knowledge back in {share}."
+
+
+def _controls(told: dict[str, SummaryRow]) -> str:
+    target, retain = told["target"].forget_knowledge, told["retain"].forget_knowledge
+    return (
+        f"The true answers have a mean probability of {_said(target)} in the target model, which learned "
+        f"them, and {_said(retain)} in the retain model, which never saw them."
+    )
+
+
+def _finding(evidence: Evidence, cell: Model, told: dict[str, SummaryRow], result: Outcome) -> str:
+    row = told[cell.name]
+    if row.forget_knowledge.value is None:
+        return f"{cell.name} was not measured."
+    verdict = f" Verdict: {evidence.readable(row.verdict)}." if row.verdict else ""
+    fact = f"In {cell.name} it is {_said(row.forget_knowledge)}{_kept(row, told['target'])}"
+    return f"{fact}; {_return(evidence, cell, result)}.{verdict}"
+
+
+def _return(evidence: Evidence, cell: Model, result: Outcome) -> str:
+    if not result.tested:
+        return "quantization was not tested"
+    if result.came_back:
+        widths = bit_widths(evidence, result.came_back)
+        return f"at {widths} the knowledge came back, up to {_most(evidence, cell, result.came_back)}"
+    most = f"the most that was seen is {_most(evidence, cell, result.tested)}"
+    if result.not_excluded:
+        return f"at {bit_widths(evidence, result.not_excluded)} a return cannot be excluded, and {most}"
+    return f"no quantization that was tried brought the knowledge back, and {most}"
+
+
+def _most(evidence: Evidence, cell: Model, conditions: list[str]) -> str:
+    known = {name: forget_knowledge(cell, name) for name in conditions}
+    worst = max(known, key=lambda name: known[name].value or 0.0)
+    return f"{_said(known[worst])} ({evidence.condition_label(worst)})"
+
+
+def _findings_in_groups(evidence: Evidence, outcomes: dict[str, Outcome]) -> list[str]:
+    came_back: list[str] = []
+    open_question: list[str] = []
+    held: list[str] = []
+    untested: list[str] = []
+    for cell in evidence.cells:
+        result = outcomes[cell.name]
+        if result.came_back:
+            came_back.append(f"{cell.name} ({bit_widths(evidence, result.came_back)})")
+        elif result.not_excluded:
+            open_question.append(cell.name)
+        else:
+            (held if result.tested else untested).append(cell.name)
+    groups = {
+        "The knowledge came back in": came_back,
+        "A return cannot be excluded in": open_question,
+        "Nothing came back in": held,
+        "Not tested under quantization:": untested,
+    }
+    return [f"{opening} {_listed(names)}." for opening, names in groups.items() if names]
+
+
+def _kept(row: SummaryRow, target: SummaryRow) -> str:
+    if row.utility.value is None or not target.utility.value:
+        return ""
+    return f", with {row.utility.value / target.utility.value:.0%} of the target's utility"
+
+
+def _above(value: float | None, limit: float) -> bool:
+    return value is not None and value > limit
+
+
+def _said(known: Estimate) -> str:
+    return "unknown (not measured)" if known.value is None else f"{known.value:.2f}"
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

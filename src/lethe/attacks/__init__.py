@@ -1,0 +1,1 @@
+"""Ways to bring the knowledge back: one file a family, each with ``Config`` and ``conditions(...)``."""

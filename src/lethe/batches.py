@@ -1,0 +1,172 @@
+"""From rows to tensors: prompts, targets, padding. Shift, mask and boundary are settled here once for everybody."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from lethe.config import Section
+from lethe.errors import DataError
+from lethe.rows import Row
+
+TEMPLATE_DATE = "01 Jan 2025"  # some chat templates print today's, and scores would change from day to day
+
+
+class Encoding(Section):
+    """How questions and texts become tokens: one block for training and for inference."""
+
+    max_length: int  # tokens in a question with its answer, or in a chunk of a text
+    system_prompt: str | None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One tokenised row: ``ids`` is the whole sequence, and its last ``num_targets`` tokens are to be predicted.
+
+    ``ends_turn`` tells whether the last target closes the answer. ``reference_log_prob`` is the summed log-probability
+    of the targets under the reference model, where an objective asked for it.
+    """
+
+    row: str
+    ids: tuple[int, ...]
+    num_targets: int
+    ends_turn: bool
+    reference_log_prob: float | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples as one right-padded block.
+
+    ``input_ids`` and ``attention_mask`` are [batch, time]; ``predicts`` [batch, time] marks the positions whose *next*
+    token is a target; ``targets`` [targets] holds those tokens in row-major order and ``owner`` [targets] the row
+    of the batch that each belongs to. ``reference_log_probs`` [batch] is there when every example brings one.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    predicts: Tensor
+    targets: Tensor
+    owner: Tensor
+    reference_log_probs: Tensor | None
+
+    def __len__(self) -> int:
+        return int(self.input_ids.shape[0])
+
+
+def encode_pair(
+    tokenizer: PreTrainedTokenizerBase,
+    question: str,
+    answer: str,
+    *,
+    row: str,
+    max_length: int,
+    system_prompt: str | None,
+) -> Example:
+    """A question in the model's own chat format with its answer as the target, the end-of-turn token included.
+
+    Raises DataError when the pair is longer than ``max_length`` tokens.
+    """
+    prompt = prompt_ids(tokenizer, question, system_prompt=system_prompt)
+    answer_ids = [*_tokens(tokenizer, answer_text(tokenizer, answer)), tokenizer.eos_token_id]
+    if len(prompt) + len(answer_ids) > max_length:
+        raise DataError(
+            f"Row {row!r} has {len(prompt) + len(answer_ids)} tokens, more than encoding.max_length ({max_length}); "
+            "shorten the row or raise the limit."
+        )
+    return Example(row, (*prompt, *answer_ids), len(answer_ids), ends_turn=True)
+
+
+def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, *, row: str, max_length: int) -> list[Example]:
+    """A text in chunks of at most ``max_length`` tokens. Its first token has no predictor and is no target."""
+    ids = _tokens(tokenizer, text)
+    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    width = max_length - len(start)
+    chunks = [[*start, *ids[offset : offset + width]] for offset in range(0, len(ids), width)]
+    return [Example(row, tuple(chunk), len(chunk) - 1, ends_turn=False) for chunk in chunks if len(chunk) > 1]
+
+
+def encode_rows(tokenizer: PreTrainedTokenizerBase, rows: Iterable[Row], encoding: Encoding) -> list[Example]:
+    """Every row as training examples: one for a question, one or more for a text."""
+    examples: list[Example] = []
+    for row in rows:
+        if row.text:
+            examples += encode_text(tokenizer, row.text, row=row.id, max_length=encoding.max_length)
+        else:
+            pair = encode_pair(
+                tokenizer,
+                row.question,
+                row.answer,
+                row=row.id,
+                max_length=encoding.max_length,
+                system_prompt=encoding.system_prompt,
+            )
+            examples.append(pair)
+    return examples
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, *, system_prompt: str | None) -> list[int]:
+    """The question in the model's chat format, up to the place where the answer begins."""
+    if tokenizer.chat_template is None:
+        start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        return start + _tokens(tokenizer, f"Question: {question}\nAnswer:")
+    messages = [{"role": "system", "content": system_prompt}] if system_prompt else []
+    messages.append({"role": "user", "content": question})
+    text = tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True, date_string=TEMPLATE_DATE
+    )
+    return _tokens(tokenizer, str(text))
+
+
+def answer_text(tokenizer: PreTrainedTokenizerBase, answer: str) -> str:
+    """The answer as it follows the prompt: with a leading space when there is no chat template."""
+    return answer if tokenizer.chat_template is not None else f" {answer}"
+
+
+def collate(examples: Sequence[Example], *, pad: int, device: torch.device | str = "cpu") -> Batch:
+    """Pad examples on the right into one batch. Masks come from lengths, never from the pad token."""
+    width = max(len(example.ids) for example in examples)
+    input_ids = torch.full((len(examples), width), pad, dtype=torch.long)
+    attention_mask = torch.zeros((len(examples), width), dtype=torch.long)
+    predicts = torch.zeros((len(examples), width), dtype=torch.bool)
+    for index, example in enumerate(examples):
+        length = len(example.ids)
+        input_ids[index, :length] = torch.tensor(example.ids)
+        attention_mask[index, :length] = 1
+        predicts[index, length - example.num_targets - 1 : length - 1] = True
+    rows, columns = predicts.nonzero(as_tuple=True)
+    tensors: dict[str, Any] = {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "predicts": predicts,
+        "targets": input_ids[rows, columns + 1],
+        "owner": rows,
+    }
+    moved = {name: tensor.to(device) for name, tensor in tensors.items()}
+    return Batch(**moved, reference_log_probs=_references(examples, device))
+
+
+def by_token_budget(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Indices in batches of at most ``budget`` padded tokens, longest first: memory runs out at once or never."""
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    batches: list[list[int]] = []
+    for index in order:
+        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= budget:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _references(examples: Sequence[Example], device: torch.device | str) -> Tensor | None:
+    values = [example.reference_log_prob for example in examples]
+    if any(value is None for value in values):
+        return None
+    return torch.tensor(values, dtype=torch.float32, device=device)

@@ -1,0 +1,205 @@
+"""General capabilities by lm-eval, on a model in memory: the source's own tasks and any that the user names.
+
+The source's tasks are read from ``data/prepared/tasks`` and need neither network nor cache; others lm-eval
+fetches from the hub. Only values and counts leave this module, no question and no answer.
+"""
+
+import difflib
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from ruamel.yaml import YAML
+
+from lethe import artifacts, rows
+from lethe.config import PARAMS, Section
+from lethe.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+Interval = dict[str, float | int | None]  # value, low, high, n
+
+_ACCURACIES = ("acc", "acc_norm", "exact_match")  # shares of questions: 0 or 1 each
+
+
+class Config(Section):
+    """What to run, and how."""
+
+    tasks: list[str]  # lm-eval tasks beside those of the source
+    compute_dtype: Literal["float32", "bfloat16"]  # log-probabilities are float32 always
+    batch_size: PositiveInt
+    max_length: PositiveInt  # tokens; what is longer loses its beginning
+    apply_chat_template: bool
+    num_fewshot: NonNegativeInt | None  # null: what each task says; a task that says 0 keeps 0
+    seed: int  # draws the examples of few-shot prompts
+    limit: PositiveFloat | None  # questions of each task, a share of them below 1; null: all
+
+
+def measure(checkpoint: Path, config: Config) -> dict[str, Any]:
+    """The results of a checkpoint, as :func:`evaluate`; ``{"tasks": {}}`` when nobody names a task."""
+    if not (names := task_names(config)):
+        logger.info("No capabilities measured: the source brings no task and capabilities.tasks names none.")
+        return {"tasks": {}}
+    from lethe import models  # seconds of import, which a run without tasks is spared
+
+    return evaluate(
+        models.load(checkpoint, dtype=config.compute_dtype), models.load_tokenizer(checkpoint), names, config
+    )
+
+
+def task_names(config: Config) -> list[str]:
+    """The source's tasks, then those of ``config``, each once."""
+    return list(dict.fromkeys([*artifacts.read_json(artifacts.TASK_NAMES), *config.tasks]))
+
+
+def evaluate(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", names: Sequence[str], config: Config
+) -> dict[str, Any]:
+    """Run lm-eval: ``{"tasks": {task: {"metrics": {metric: {value, low, high, n}}}}}``.
+
+    Metrics are lm-eval's own; an accuracy has its 95 % Wilson interval, another metric none. ``tie_rate`` is
+    the share of multiple-choice questions whose best options have exactly the same log-likelihood: there the
+    first option wins, and accuracy says less than it seems (coarse logits do this). A group of tasks has
+    lm-eval's value and no interval.
+
+    Raises ConfigError for a task that lm-eval does not know or cannot load.
+    """
+    if config.apply_chat_template and tokenizer.chat_template is None:
+        raise ConfigError(
+            f"{PARAMS}: the tokenizer has no chat template; set capabilities.apply_chat_template to false."
+        )
+    import transformers
+    from lm_eval.evaluator import evaluate as run
+    from lm_eval.models.huggingface import HFLM
+
+    from lethe.batches import TEMPLATE_DATE
+
+    transformers.set_seed(config.seed)
+    language_model = HFLM(
+        pretrained=model,
+        tokenizer=tokenizer,
+        batch_size=config.batch_size,
+        max_length=config.max_length,
+        softmax_dtype="float32",
+        chat_template_args={"date_string": TEMPLATE_DATE},
+    )
+    results = run(
+        lm=language_model,
+        task_dict=_loaded(names, config),
+        limit=config.limit,
+        bootstrap_iters=0,
+        log_samples=True,
+        apply_chat_template=config.apply_chat_template,
+    )
+    tasks = {name: _task(name, results) for name in results["samples"]}
+    groups = {name: {"metrics": _metrics(found, [])} for name, found in results.get("groups", {}).items()}
+    return {"tasks": tasks | groups}
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """The 95 % score interval of a proportion, within [0, 1] and never empty (Wilson, 1927)."""
+    z, share = NormalDist().inv_cdf(0.975), successes / n
+    center = (successes + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * math.sqrt(successes * (n - successes) / n + z * z / 4)
+    # Rounding may push a bound past the share itself, for example above 0 where nothing succeeded.
+    return min(share, max(0.0, center - half)), max(share, min(1.0, center + half))
+
+
+def _loaded(names: Sequence[str], config: Config) -> Any:
+    """The tasks as lm-eval runs them, with their few-shot settings."""
+    from lm_eval.tasks import TaskManager
+
+    local = {name: artifacts.TASKS / f"{name}.yaml" for name in artifacts.read_json(artifacts.TASK_NAMES)}
+    remote = [name for name in names if name not in local]
+    manager = TaskManager(include_defaults=bool(remote))  # the index of all tasks takes seconds
+    _require_known(remote, [*local, *manager.all_tasks])
+    try:
+        loaded = manager.load([*(_local_task(local[name]) for name in names if name in local), *remote])
+    except (ConnectionError, FileNotFoundError, ImportError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"{PARAMS}: capabilities.tasks: lm-eval cannot load {', '.join(remote)}: {reason}; "
+            "see to what it asks for, or take the task out."
+        ) from None
+    for name, task in loaded["tasks"].items():
+        if getattr(task, "UNSAFE_CODE", False) or getattr(task, "MULTIMODAL", False):
+            raise ConfigError(f"{PARAMS}: capabilities.tasks: {name} needs pictures or runs code; take it out.")
+        _set_fewshot(task, config)
+    return loaded
+
+
+def _set_fewshot(task: Any, config: Config) -> None:
+    task.set_fewshot_seed(seed=config.seed)
+    own = task.get_config("num_fewshot")
+    if own is None or (own != 0 and config.num_fewshot is not None):
+        task.set_config(key="num_fewshot", value=config.num_fewshot or 0)
+
+
+def _require_known(names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            close = ", ".join(map(repr, difflib.get_close_matches(name, known, n=3)))
+            hint = f" Did you mean {close}?" if close else ""
+            raise ConfigError(
+                f"{PARAMS}: capabilities.tasks: no task {name!r}.{hint} `lm-eval ls tasks` lists them all."
+            )
+
+
+def _local_task(file: Path) -> dict[str, Any]:
+    # Rows in memory: `datasets` would copy the file to a cache outside the project and report a download.
+    return {**YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")), "custom_dataset": _rows_of}
+
+
+def _rows_of(data_files: dict[str, str], **_: object) -> dict[str, Any]:
+    from datasets import Dataset
+
+    return {
+        split: Dataset.from_list([values for _, values in rows.read_json_lines(Path(path))])
+        for split, path in data_files.items()
+    }
+
+
+def _task(name: str, results: dict[str, Any]) -> dict[str, dict[str, Interval]]:
+    samples = results["samples"][name]
+    metrics = _metrics(results["results"][name], samples)
+    if samples and results["configs"][name]["output_type"] == "multiple_choice":
+        metrics["tie_rate"] = _proportion(sum(map(_is_tie, samples)), len(samples))
+    return {"metrics": metrics}
+
+
+def _metrics(found: dict[str, Any], samples: list[dict[str, Any]]) -> dict[str, Interval]:
+    metrics = {}
+    for key, value in found.items():
+        name, _, selection = key.partition(",")  # "acc,none": metric and answer filter
+        if not selection or name.endswith("_stderr"):
+            continue
+        values = [sample[name] for sample in samples if sample["filter"] == selection and name in sample]
+        label = name if selection == "none" else key
+        metrics[label] = _metric(name, value, values, found["sample_len"])
+    return metrics
+
+
+def _metric(name: str, value: Any, values: list[Any], n: int) -> Interval:
+    if name in _ACCURACIES and values and set(values) <= {0, 1}:
+        return _proportion(int(sum(values)), len(values))
+    number = float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    return {"value": number, "low": None, "high": None, "n": n}
+
+
+def _proportion(successes: int, n: int) -> Interval:
+    low, high = wilson(successes, n)
+    return {"value": successes / n, "low": low, "high": high, "n": n}
+
+
+def _is_tie(sample: dict[str, Any]) -> bool:
+    # Mutual information asks for every option a second time, without the question.
+    asked = zip(sample["arguments"], sample["filtered_resps"], strict=True)
+    log_probs = sorted((answer[0] for (question, _), answer in asked if question), reverse=True)
+    return len(log_probs) > 1 and log_probs[0] == log_probs[1]

@@ -1,0 +1,89 @@
+"""Resumable training: the last checkpoint of a run, kept until the run is done, and used only by the very same run."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from lethe import artifacts
+from lethe.config import Section
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where a run keeps its last checkpoint, and the fingerprint of everything that the run's result depends on."""
+
+    folder: Path
+    fingerprint: str
+
+    def save(
+        self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, curve: list[dict[str, float]]
+    ) -> None:
+        """Replace the last checkpoint by the state after ``step`` steps."""
+        with artifacts.replacing(self.folder) as folder:
+            folder.mkdir()
+            save_file(
+                {name: tensor.detach() for name, tensor in model.named_parameters()},
+                folder / "model.safetensors",
+            )
+            save_file(_flatten(optimizer.state_dict()["state"]), folder / "optimizer.safetensors")
+            progress = {"fingerprint": self.fingerprint, "step": step, "curve": curve}
+            (folder / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
+
+    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, list[dict[str, float]]]:
+        """Put the last checkpoint into model and optimizer: the steps done and their curve, or (0, []) without one."""
+        progress = self._progress()
+        if progress["fingerprint"] != self.fingerprint:
+            return 0, []
+        weights = load_file(self.folder / "model.safetensors")
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(weights[name])
+        groups = optimizer.state_dict()["param_groups"]
+        state = _unflatten(load_file(self.folder / "optimizer.safetensors"))
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        return progress["step"], progress["curve"]
+
+    def clear(self) -> None:
+        """Delete the checkpoint: the run is done and its result is in place."""
+        artifacts.remove(self.folder)
+
+    def _progress(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads((self.folder / "progress.json").read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return {"fingerprint": None}
+
+
+def fingerprint(*inputs: Section | Path | int) -> str:
+    """The hash of everything that a run's result depends on: settings, files or folders, seeds."""
+    parts = []
+    for item in inputs:
+        if isinstance(item, Section):
+            parts.append(item.model_dump_json())
+        elif isinstance(item, Path):
+            parts.append(artifacts.sha256(item) if item.exists() else "absent")
+        else:
+            parts.append(str(item))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _flatten(state: dict[int, dict[str, Any]]) -> dict[str, torch.Tensor]:
+    return {
+        f"{index}.{key}": torch.as_tensor(value).clone()
+        for index, values in state.items()
+        for key, value in values.items()
+    }
+
+
+def _unflatten(tensors: dict[str, torch.Tensor]) -> dict[int, dict[str, torch.Tensor]]:
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = tensor
+    return state

@@ -1,0 +1,122 @@
+"""The ``lethe`` command: look at results, list recipes, publish to MLflow. DVC runs the pipeline."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from lethe import doors
+
+_COMPONENTS = ("forget_objective", "retain_objective", "combiner", "optimizer", "mask")
+
+# Imports stand inside the commands: `lethe --help` must not wait for what it does not use.
+
+
+def main() -> None:
+    """Run one command; a mistake of the user ends with one line and status 1."""
+    arguments = _parser().parse_args()
+    with doors.reporting_errors():
+        arguments.command()
+
+
+def table() -> None:
+    """Print the summary of the last report and where the report is."""
+    from rich.table import Table
+
+    from lethe import artifacts
+
+    rows = artifacts.read_json(artifacts.REPORT_TABLE)
+    shown = Table()
+    for heading in (
+        "model",
+        "forget\nknowledge",
+        "utility",
+        "worst\nquantization",
+        "knowledge\nafter",
+        "utility\nafter",
+    ):
+        shown.add_column(heading, justify="left" if heading in ("model", "worst\nquantization") else "right")
+    shown.add_column("verdict")
+    for row in rows:
+        numbers = [
+            _number(row[name]) for name in ("forget_knowledge", "utility", "forget_knowledge_after", "utility_after")
+        ]
+        verdict = row["verdict"] or ("control" if row["model"] in artifacts.CONTROLS else "not measured")
+        shown.add_row(row["model"], *numbers[:2], row["worst_condition"] or "none was run", *numbers[2:], verdict)
+    _console().print(shown)
+    print(artifacts.REPORT_PAGE)
+
+
+def recipes() -> None:
+    """List the recipes of params.yaml, and which of them the grid runs."""
+    from rich.table import Table
+
+    from lethe import config
+
+    library, chosen = config.block("recipes"), config.block("grid", "recipes")
+    shown = Table()
+    headings = (
+        "recipe",
+        "forget objective",
+        "retain objective",
+        "combiner",
+        "optimizer",
+        "mask",
+        "weights",
+        "steps",
+        "in grid",
+    )
+    for heading in headings:
+        shown.add_column(heading)
+    for name, recipe in library.items():
+        shown.add_row(name, *_parts(name, recipe), "yes" if name in chosen else "")
+    _console().print(shown)
+
+
+def publish() -> None:
+    """Show the finished experiment in MLflow; what is already there is not written again."""
+    from lethe import tracking
+
+    print(tracking.publish())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lethe",
+        description="Remove what a language model should not know, and see whether it comes back.",
+        epilog="The pipeline runs with `dvc repro`; its numbers stand in params.yaml.",
+    )
+    commands = parser.add_subparsers(metavar="command", required=True)
+    for command in (table, recipes, publish):
+        _add(commands, command)
+    return parser
+
+
+def _add(commands: Any, command: Callable[[], None]) -> None:
+    meaning = (command.__doc__ or "").strip()
+    commands.add_parser(command.__name__, help=meaning, description=meaning).set_defaults(command=command)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:  # a pipe or a log has no width of its own; lines must not be cut there
+        console.width = 160
+    return console
+
+
+def _number(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3f}"
+
+
+def _parts(name: str, recipe: Any) -> list[str]:
+    from lethe import config
+    from lethe.errors import ConfigError
+
+    try:
+        training = recipe["training"]
+        named = ["none" if recipe[part] is None else recipe[part]["name"] for part in _COMPONENTS]
+        return [*named, training["weights"], str(training["steps"])]
+    except (KeyError, TypeError):
+        needed = ", ".join((*_COMPONENTS, "training"))
+        raise ConfigError(f"{config.PARAMS}: recipes.{name}: not a recipe; give it {needed}.") from None

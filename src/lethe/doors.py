@@ -1,0 +1,53 @@
+"""What every door of ``stages/`` shares: flags from the signature, one line for mistakes, logging."""
+
+import argparse
+import contextlib
+import errno
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from lethe.errors import ArtifactError, LetheError
+
+
+def run(main: Callable[..., None]) -> None:
+    """Call ``main`` with its parameters read from the command line; a user's mistake ends with one line and status 1.
+
+    Every parameter of ``main`` becomes a required flag of the same name: a flag names a cell of the graph and nothing
+    else, all numbers stand in ``params.yaml``.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("lethe").setLevel(logging.INFO)
+    with reporting_errors():
+        main(**vars(_parser(main).parse_args()))
+
+
+@contextlib.contextmanager
+def reporting_errors() -> Iterator[None]:
+    """Turn a mistake of the user, a full disk or an interrupt into one line on stderr and an exit status."""
+    try:
+        yield
+    except LetheError as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(f"error: {full_disk(error)}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: run the same command again; training goes on from its last checkpoint.")
+
+
+def full_disk(error: OSError) -> ArtifactError:
+    """The error for a disk or quota that is full: what was being written and that nothing earlier is lost."""
+    where = error.filename or "an output"
+    return ArtifactError(f"{where}: no space left on the disk; free some and run again. Earlier results are untouched.")
+
+
+def _parser(main: Callable[..., None]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=inspect.getdoc(main))
+    for name, parameter in inspect.signature(main).parameters.items():
+        kind: Any = parameter.annotation
+        parser.add_argument(f"--{name}", type=kind, required=True)
+    return parser

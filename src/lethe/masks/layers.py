@@ -1,0 +1,45 @@
+r"""Only chosen layers may move: the parameters whose names match one of a list of regular expressions.
+
+RMU (Li et al., 2024, arXiv:2403.03218), for example, edits ``layers\.(5|6|7)\.mlp\.down_proj\.weight``.
+"""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from transformers import PreTrainedModel
+
+from lethe.config import Section
+from lethe.errors import ConfigError
+
+
+def _regular_expression(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression ({error})") from None
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_regular_expression)]
+
+
+class Config(Section):
+    """The layers that may move."""
+
+    patterns: list[Pattern] = Field(min_length=1)  # searched for anywhere in a name
+
+
+def select(model: PreTrainedModel, config: Config) -> dict[str, bool]:
+    """Parameter name to whether one of the patterns is found in it; a shared weight has one name.
+
+    Raises ConfigError for a pattern that is found in no name.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for pattern in config.patterns:
+        if not any(re.search(pattern, name) for name in names):
+            raise ConfigError(
+                f"mask.patterns: {pattern!r} matches no parameter of this model; "
+                f"write it for names such as {names[-1]!r}."
+            )
+    return {name: any(re.search(pattern, name) for pattern in config.patterns) for name in names}

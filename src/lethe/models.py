@@ -1,0 +1,179 @@
+"""Loading, saving and calling causal language models and their tokenizers: safetensors only, no remote code."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from lethe import artifacts
+from lethe.errors import ArtifactError, ConfigError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def device() -> torch.device:
+    """The accelerator when there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load(source: str | Path, *, dtype: str = "float32", revision: str | None = None) -> PreTrainedModel:
+    """A causal model from a local folder or a hub id, in evaluation mode, on the device.
+
+    Raises ArtifactError when the checkpoint is missing, damaged or not safetensors.
+    """
+    _require_local_folder(source)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            source, revision=revision, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ArtifactError(f"{source}: cannot load a causal model: {_first_line(error)}") from None
+    return model.to(device()).eval()
+
+
+def load_tokenizer(source: str | Path, *, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer that belongs to a checkpoint.
+
+    Raises ArtifactError when the checkpoint has none: a model without its tokenizer cannot be asked anything.
+    """
+    _require_local_folder(source)
+    if Path(source).is_dir() and not any(Path(source).glob("tokenizer*")):
+        raise ArtifactError(f"{source}: checkpoint without tokenizer; save the tokenizer's files beside the weights.")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{source}: cannot load the tokenizer: {_first_line(error)}") from None
+    if tokenizer.eos_token_id is None:
+        raise ArtifactError(f"{source}: the tokenizer has no end-of-sequence token; set one before unlearning.")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def initialise(architecture: dict[str, Any], tokenizer: PreTrainedTokenizerBase, *, seed: int) -> PreTrainedModel:
+    """A freshly initialised model of any causal architecture that transformers knows, with the tokenizer's vocabulary.
+
+    ``architecture`` holds ``model_type`` and keys of that type's configuration. Raises ConfigError for an unknown type.
+    """
+    torch.manual_seed(seed)
+    settings = {key: value for key, value in architecture.items() if key != "model_type"}
+    tokens = {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    try:
+        config = AutoConfig.for_model(
+            architecture["model_type"], **tokens, bos_token_id=tokenizer.bos_token_id, **settings
+        )
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"params.yaml: architecture: {_first_line(error)}") from None
+    return AutoModelForCausalLM.from_config(config)
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, *, dtype: str) -> None:
+    """Write weights (cast to ``dtype``), configuration and tokenizer into a new folder: same model, same bytes."""
+    cast = {
+        name: tensor.to(DTYPES[dtype]) if tensor.is_floating_point() else tensor
+        for name, tensor in state(model).items()
+    }
+    model.save_pretrained(folder, state_dict=cast, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
+    _mark_dtype(folder / "config.json", dtype)
+    for file in folder.iterdir():
+        file.chmod(0o644)  # safetensors writes 0600, which other users of a shared cache cannot read
+
+
+def save_trained(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    name: str,
+    curve: list[dict[str, float]],
+    *,
+    dtype: str,
+) -> None:
+    """Put a trained model and its learning curve in their places under ``data/``."""
+    with artifacts.replacing(artifacts.model(name)) as folder:
+        save(model, tokenizer, folder, dtype=dtype)
+    artifacts.write_json(artifacts.curve(name), curve)
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    """The weights by name, on the CPU, each shared tensor once."""
+    return {name: parameter.detach().cpu().contiguous() for name, parameter in model.named_parameters()}
+
+
+def frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
+    """A second model with the same weights that no gradient reaches."""
+    twin = type(model)(model.config).to(device=model.device, dtype=model.dtype)
+    twin.load_state_dict(model.state_dict())
+    return twin.requires_grad_(False).eval()
+
+
+def target_logits(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, predicts: Tensor) -> Tensor:
+    """Logits, in fp32, at the positions that predict a target token and nowhere else.
+
+    ``predicts`` is a boolean mask [batch, time]; the result is [targets, vocabulary], in row-major order. Memory grows
+    with the number of targets, not with batch × time × vocabulary.
+    """
+    hidden = hidden_states(model, input_ids=input_ids, attention_mask=attention_mask)[predicts]
+    return (model.get_output_embeddings()(hidden) if _has_plain_head(model) else hidden).float()
+
+
+def hidden_states(model: PreTrainedModel, **inputs: Tensor) -> Tensor:
+    """What the head reads at every position [batch, time, width]; for a model without a plain head, its logits."""
+    if not _has_plain_head(model):
+        return model(**inputs, use_cache=False).logits
+    return model.base_model(**inputs, use_cache=False).last_hidden_state
+
+
+def head_in_fp32(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
+    """The function from :func:`hidden_states` to logits, in fp32 whatever the model's dtype: bfloat16 ties words."""
+    if not _has_plain_head(model):
+        return lambda logits: logits.float()
+    head = model.get_output_embeddings()
+    weight, bias = head.weight.float(), None if head.bias is None else head.bias.float()
+    return lambda hidden: functional.linear(hidden.float(), weight, bias)
+
+
+def _has_plain_head(model: PreTrainedModel) -> bool:
+    if model.base_model is model or not isinstance(model.get_output_embeddings(), nn.Linear):
+        return False
+    # These keys bend the logits after the head (Gemma, Cohere, Granite, Falcon H1); such models take the whole road.
+    config = model.config.get_text_config()
+    bends = (
+        "final_logit_softcapping",
+        "logit_scale",
+        "logits_scaling",
+        "output_multiplier",
+        "lm_head_multiplier",
+    )
+    return all(getattr(config, key, None) in (None, 1, 1.0) for key in bends)
+
+
+def _mark_dtype(config_file: Path, dtype: str) -> None:
+    values = json.loads(config_file.read_text(encoding="utf-8"))
+    values.pop("torch_dtype", None)
+    values["dtype"] = dtype
+    config_file.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _require_local_folder(source: str | Path) -> None:
+    if isinstance(source, Path) and not source.is_dir():
+        raise ArtifactError(f"{source}: no such checkpoint; run `dvc repro` to make it.")
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,164 @@
+"""What a model said: the joint between models and metrics.
+
+A model is run once under each attack family. Everything that a metric may want of that run is kept here, so that
+a new metric never runs a model again. A family holds one or more *conditions*: ``none`` holds ``none``;
+``quantization`` holds one for each scheme, for example ``int4_channel``.
+"""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lethe.errors import ArtifactError
+
+ANSWER, PARAPHRASED_ANSWER, PERTURBED_ANSWER, TEXT = (
+    "answer",
+    "paraphrased_answer",
+    "perturbed_answer",
+    "text",
+)
+FORGET, RETAIN, HOLDOUT = "forget", "retain", "holdout"  # every other split is a utility subset
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """One target (an answer to a question, or a text) under teacher forcing, token by token.
+
+    ``kind`` is ``answer``, ``paraphrased_answer``, ``perturbed_answer`` or ``text``; ``index`` numbers the
+    perturbed answers of a question (0 otherwise). The four arrays have one entry a target token, the closing
+    end-of-turn token included when ``ends_turn``:
+
+    - ``log_probs``: natural log of the probability of the true token, fp32
+    - ``means``: mean of the log-probability over the vocabulary under the model (minus the entropy)
+    - ``variances``: its variance
+    - ``hits``: whether the true token was the model's first choice
+
+    ``zlib_bytes`` is the length of the target's text after zlib compression (for the Zlib attack).
+    """
+
+    condition: str
+    split: str
+    id: str
+    cluster: str
+    kind: str
+    index: int
+    ends_turn: bool
+    zlib_bytes: int
+    log_probs: np.ndarray
+    means: np.ndarray
+    variances: np.ndarray
+    hits: np.ndarray
+
+    @property
+    def mean_nll(self) -> float:
+        """Mean negative log-likelihood over the target tokens, in nats; NaN for an empty target."""
+        return float(-np.mean(self.log_probs, dtype=np.float64)) if len(self.log_probs) else float("nan")
+
+    @property
+    def probability(self) -> float:
+        """Length-normalised probability exp(-mean NLL), in (0, 1]."""
+        return float(np.exp(-self.mean_nll))
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One greedy answer. ``prompt`` says what was asked: ``question`` or ``paraphrased_question``."""
+
+    condition: str
+    split: str
+    id: str
+    cluster: str
+    prompt: str
+    text: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Records:
+    """All that one model said under one attack family, in the order in which it was asked."""
+
+    likelihoods: list[Likelihood]
+    generations: list[Generation]
+
+    def conditions(self) -> list[str]:
+        """The conditions of the family, in the order of their first record."""
+        return list(dict.fromkeys(record.condition for record in self.likelihoods))
+
+    def splits(self) -> list[str]:
+        """The splits that were asked, in the order of their first record."""
+        return list(dict.fromkeys(record.split for record in self.likelihoods))
+
+    def where(self, **wanted: str) -> "Records":
+        """The records whose fields have the given values; a field that a record lacks does not exclude it."""
+        return Records(
+            [record for record in self.likelihoods if _matches(record, wanted)],
+            [record for record in self.generations if _matches(record, wanted)],
+        )
+
+
+def write(folder: Path, records: Records) -> None:
+    """Write the records as two Parquet files into a new folder; the same records give the same bytes."""
+    folder.mkdir(parents=True)
+    _write_table(folder / "likelihoods.parquet", records.likelihoods, Likelihood)
+    _write_table(folder / "generations.parquet", records.generations, Generation)
+
+
+def read(folder: Path) -> Records:
+    """Read what :func:`write` wrote. Raises ArtifactError when it is missing or damaged."""
+    likelihoods = [Likelihood(**row) for row in _read_rows(folder / "likelihoods.parquet")]
+    return Records(likelihoods, read_generations(folder))
+
+
+def read_generations(folder: Path) -> list[Generation]:
+    """The greedy answers alone, for readers that need no likelihoods (these are the bulk of a record)."""
+    return [Generation(**row) for row in _read_rows(folder / "generations.parquet")]
+
+
+_TYPES = {str: pa.string(), int: pa.int64(), bool: pa.bool_()}
+_ARRAYS = {
+    "log_probs": pa.list_(pa.float32()),
+    "means": pa.list_(pa.float32()),
+    "variances": pa.list_(pa.float32()),
+    "hits": pa.list_(pa.bool_()),
+}
+
+
+def _write_table(path: Path, rows: Iterable[Any], kind: type) -> None:
+    rows = list(rows)
+    columns = {
+        item.name: pa.array(
+            [getattr(row, item.name) for row in rows],
+            type=_ARRAYS[item.name] if item.name in _ARRAYS else _TYPES[item.type],  # type: ignore[index]
+        )
+        for item in fields(kind)
+    }
+    pq.write_table(pa.table(columns), path, compression="zstd")
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such file; run `dvc repro` to make it.") from None
+    except pa.ArrowInvalid as error:
+        raise ArtifactError(f"{path}: not readable ({error}); delete it and run `dvc repro`.") from None
+    columns = {name: _column(table.column(name)) for name in table.column_names}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _column(column: pa.ChunkedArray) -> list[Any]:
+    if not pa.types.is_list(column.type):
+        return list(column.to_pylist())
+    array = column.combine_chunks()
+    values, offsets = array.flatten().to_numpy(zero_copy_only=False), array.offsets.to_numpy()
+    return [values[start:stop] for start, stop in itertools.pairwise(offsets)]
+
+
+def _matches(record: Likelihood | Generation, wanted: dict[str, str]) -> bool:
+    return all(getattr(record, name, value) == value for name, value in wanted.items())

@@ -1,0 +1,41 @@
+"""The folder is the registry: the files of ``lethe/<kind>/`` are the components of that kind."""
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lethe import config
+from lethe.config import Section
+from lethe.errors import ConfigError
+
+LIBRARY = Path(__file__).parent
+
+
+def names(kind: str) -> list[str]:
+    """Every component of a kind, in alphabetical order."""
+    return sorted(path.stem for path in (LIBRARY / kind).glob("*.py") if path.stem != "__init__")
+
+
+def load(kind: str, name: str) -> ModuleType:
+    """The module that implements ``name``; only that module is imported.
+
+    Raises ConfigError with the nearest match when there is no such file.
+    """
+    if name not in names(kind):
+        raise ConfigError(f"{config.PARAMS}: no {name!r} in {kind}.{config.nearest(name, names(kind))}")
+    return importlib.import_module(f"lethe.{kind}.{name}")
+
+
+def source_file(kind: str, name: str) -> Path:
+    """The file that implements a component."""
+    return LIBRARY / kind / f"{name}.py"
+
+
+def configured(kind: str, settings: dict[str, Any], where: str) -> tuple[ModuleType, Section]:
+    """A component and its checked settings, from a block that holds ``name`` beside the component's own keys."""
+    if not isinstance(settings, dict) or not isinstance(settings.get("name"), str):
+        raise ConfigError(f"{config.PARAMS}: {where}: expected a block with a 'name' from {', '.join(names(kind))}.")
+    module = load(kind, settings["name"])
+    rest = {key: value for key, value in settings.items() if key != "name"}
+    return module, config.parse(module.Config, rest, where)

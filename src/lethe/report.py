@@ -1,0 +1,116 @@
+"""One page for the auditor, made from the files of the finished stages and from nothing else.
+
+The page stands alone (no script, no request to anywhere), and the same inputs give the same bytes.
+"""
+
+import platform
+from importlib import metadata
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from lethe import answer, figures, tables
+from lethe.config import Section
+from lethe.evidence import Estimate, Evidence
+from lethe.interviews import UNATTACKED
+from lethe.samples import Sample
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "safetensors",
+    "numpy",
+    "scipy",
+    "rouge-score",
+    "lm-eval",
+)
+# What an auditor would ask for; those that the grid does not run are listed as not tested.
+_ATTACKS = {
+    "quantization": "Rounding the weights to fewer bits.",
+    "relearning": "Fine-tuning on part of the forget set, on related text or on unrelated text.",
+    "sampling": "Drawing many answers at a temperature above zero; all answers here are greedy.",
+    "prompts": "Jailbreaks, role play, translations, prefixes and examples in the prompt.",
+    "weights": "Noise on the weights, pruning, merging with or subtracting from another model.",
+    "representations": "Probes of hidden states and steering of activations.",
+    "membership": "Calibrated membership inference with shadow models.",
+    "calibrated_quantization": "Quantizers that look at text (GPTQ, AWQ), and the kernels of deployments.",
+}
+
+
+class Config(Section):
+    """What the page shows."""
+
+    num_sample_answers: int
+
+
+def render(evidence: Evidence, rows: list[tables.SummaryRow], samples: list[Sample]) -> str:
+    """The whole page."""
+    conditions = [UNATTACKED, *evidence.attacked_conditions()]
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            evidence=evidence,
+            answer=answer.paragraph(evidence, rows),
+            summary=rows,
+            outcomes={cell.name: answer.outcome(evidence, cell) for cell in evidence.cells},
+            figures=_figures(evidence, rows),
+            by_condition=tables.by_condition(evidence),
+            effects={cell.name: tables.attack_effects(evidence, cell) for cell in evidence.cells},
+            gates=tables.gates(evidence),
+            untested={name: text for name, text in _ATTACKS.items() if name not in evidence.grid.attacks},
+            diagnostics=tables.diagnostics(evidence),
+            metrics={evidence.condition_label(name): tables.metrics(evidence, name) for name in conditions},
+            unavailable=evidence.manifest.get("unavailable", {}),
+            capabilities=tables.capabilities(evidence),
+            samples=samples,
+            data=tables.flattened(evidence.manifest),
+            parameters=tables.parameters(evidence),
+            versions=versions(),
+        )
+    )
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that can change a result, as installed where the page is made."""
+    installed = {name: _version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), **installed}
+
+
+def number(value: float) -> str:
+    """A number as the tables show it: three decimals, or a power of ten where these would show nothing."""
+    shown = f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.1e}"
+    return shown.replace("-", "\N{MINUS SIGN}")
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    environment.tests["estimate"] = lambda value: isinstance(value, Estimate)
+    return environment
+
+
+def _figures(evidence: Evidence, rows: list[tables.SummaryRow]) -> dict[str, Markup | list[Markup]]:
+    return {
+        "tradeoff": figures.tradeoff(rows),
+        "bits_key": figures.bit_widths_key(evidence),
+        "bits": [figures.bit_widths(evidence, recipe) for recipe in evidence.grid.recipes],
+        "curves": [figures.learning_curve(model) for model in evidence.models if figures.loss_names(model)],
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,104 @@
+"""One schema for every source of data: a question with its answers, or a text."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from lethe.errors import DataError
+
+
+class Row(BaseModel):
+    """One thing to train on or to ask.
+
+    ``cluster`` is the author, document or entity that the row is about: the unit of all statistics.
+    A row is either a question with an answer, or a ``text``. What is optional is None or empty, never a
+    made-up value. ``subset`` names a group of utility questions (for example ``world_facts``).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    cluster: str
+    question: str = ""
+    answer: str = ""
+    paraphrased_question: str | None = None
+    paraphrased_answer: str | None = None
+    perturbed_answers: tuple[str, ...] = ()
+    text: str = ""
+    subset: str | None = None
+
+    @model_validator(mode="after")
+    def _is_a_question_or_a_text(self) -> "Row":
+        if bool(self.text.strip()) == bool(self.question.strip() or self.answer.strip()):
+            raise ValueError("a row needs either 'question' and 'answer', or 'text'")
+        if not self.text.strip() and not (self.question.strip() and self.answer.strip()):
+            missing = "answer" if self.question.strip() else "question"
+            raise ValueError(f"'{missing}' is empty")
+        if any(not answer.strip() for answer in self.perturbed_answers):
+            raise ValueError("'perturbed_answers' holds an empty answer")
+        for name in ("id", "cluster", "paraphrased_question", "paraphrased_answer", "subset"):
+            if getattr(self, name) is not None and not getattr(self, name).strip():
+                raise ValueError(f"'{name}' is empty; give it a value or leave it out")
+        return self
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a JSON Lines file, in order.
+
+    Raises DataError with the file, the line number and the field for the first line that does not fit.
+    """
+    return [parse_row(values, f"{path}, line {number}") for number, values in read_json_lines(path)]
+
+
+def read_json_lines(path: Path) -> Iterable[tuple[int, dict[str, object]]]:
+    """Numbered objects of a JSON Lines file; blank lines are passed over."""
+    # Not splitlines(): JSON strings may hold U+2028 and U+0085, which it takes for line ends.
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if line.strip():
+            yield number, _parse_line(line, path, number)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file of the user's. Raises DataError when it is missing, not readable or not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; name an existing JSON Lines file.") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8.") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); name a readable JSON Lines file.") from None
+
+
+def parse_row(values: dict[str, object], where: str) -> Row:
+    """A row from a dictionary; ``where`` opens the error message (file and line number)."""
+    try:
+        return Row.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "row"
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = f"unknown field; known: {', '.join(Row.model_fields)}"
+        raise DataError(f"{where}: {field}: {message}.") from None
+
+
+def dump_rows(rows: Iterable[Row]) -> str:
+    """The rows as JSON Lines, without the fields that are empty."""
+    lines = (json.dumps(row.model_dump(exclude_defaults=True), ensure_ascii=False) for row in rows)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _parse_line(line: str, path: Path, number: int) -> dict[str, object]:
+    try:
+        values = json.loads(line)
+        json.dumps(values, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}, line {number}: not valid JSON: {error.msg} at column {error.colno}.") from None
+    except UnicodeEncodeError:
+        raise DataError(f"{path}, line {number}: half a surrogate pair is no text; mend the \\u escape.") from None
+    if not isinstance(values, dict):
+        raise DataError(f"{path}, line {number}: expected an object, found {type(values).__name__}.")
+    return values

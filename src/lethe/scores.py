@@ -1,0 +1,108 @@
+"""The shapes of a measurement: one number a question (Values), one number with its interval (Score).
+
+A metric is a module of ``lethe/metrics/`` with
+
+- ``SCOPE``: ``"split"`` (one number a question, on one split) or ``"model"`` (one number a model, over its
+  splits)
+- ``RANGE``: what its numbers are called, and between which ends they lie
+- ``DIRECTION``: which way is better *on the forget split*: ``lower``, ``higher`` or ``match_oracle`` (as
+  close to the retain model as possible; below it the model is over-forgotten). On every other split of a
+  split metric more is better.
+- ``NEEDS``: what the records must hold: ``likelihoods``, ``generations``, ``paraphrased_answers``,
+  ``perturbed_answers``, ``retain_model``
+- ``Config`` and ``compute``, which for a split metric is ``compute(records, config) -> dict[str, Values]``
+  and for a model metric ``compute(model, retain_records, config, bootstrap) -> dict[str, Score]``
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lethe.records import FORGET, HOLDOUT, RETAIN, Generation, Likelihood, Records
+
+
+@dataclass(frozen=True)
+class Values:
+    """One number for each question of a split, in the order of the ids.
+
+    ``numbers`` [questions] is NaN where a question could not be scored: it is counted, never taken for a
+    zero. ``clusters`` holds the author, document or entity of each question: the unit that is resampled.
+    """
+
+    split: str
+    ids: tuple[str, ...]
+    clusters: tuple[str, ...]
+    numbers: np.ndarray
+
+    @property
+    def n(self) -> int:
+        """How many questions have a number."""
+        return len(self.ids) - self.unscored
+
+    @property
+    def unscored(self) -> int:
+        """How many questions were asked but could not be scored."""
+        return int(np.isnan(self.numbers).sum())
+
+    @property
+    def mean(self) -> float:
+        """The mean over the scored questions; NaN when there is none."""
+        return float(np.nanmean(self.numbers)) if self.n else float("nan")
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number with the ends of its interval; None is missing, not zero. ``n`` + ``unscored`` were asked."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    unscored: int
+
+    def as_json(self) -> dict[str, float | int | None]:
+        """The leaf of a score file, to six significant digits (the rest depends on the machine)."""
+        numbers = {name: _rounded(getattr(self, name)) for name in ("value", "low", "high")}
+        return {**numbers, "n": self.n, "unscored": self.unscored}
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One model under one condition, by split: what it said, and what the split metrics made of it."""
+
+    records: Mapping[str, Records]
+    values: Mapping[str, Mapping[str, Values]]
+
+
+def is_utility(split: str) -> bool:
+    """Whether a split asks about other knowledge: neither forget nor retain nor holdout."""
+    return split not in (FORGET, RETAIN, HOLDOUT)
+
+
+def per_question(records: Records, numbers: Iterable[tuple[str, float]]) -> Values:
+    """Values from pairs (id, number); a question with several numbers (a text in chunks) gets their mean.
+
+    ``records`` hold one split; a question of theirs without a number is unscored.
+    """
+    said: list[Likelihood | Generation] = [*records.likelihoods, *records.generations]
+    asked = {record.id: record.cluster for record in said}
+    found: dict[str, list[float]] = defaultdict(list)
+    for identity, number in numbers:
+        found[identity].append(float(number))
+    ids = tuple(sorted(asked))
+    return Values(
+        split=said[0].split if said else "",
+        ids=ids,
+        clusters=tuple(asked[identity] for identity in ids),
+        numbers=np.array([_mean(found.get(identity, [])) for identity in ids], dtype=np.float64),
+    )
+
+
+def _mean(numbers: list[float]) -> float:
+    return sum(sorted(numbers)) / len(numbers) if numbers else float("nan")
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else float(f"{number:.6g}")

@@ -1,0 +1,198 @@
+"""From records to the score file of one model: metrics × conditions × splits, attacks, verdict."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from lethe import artifacts, config, interviews, recovery, registry, statistics, verdict
+from lethe.config import Section
+from lethe.interviews import UNATTACKED, Interview
+from lethe.records import FORGET, RETAIN, Records
+from lethe.scores import Observation, Score, Values
+from lethe.statistics import Bootstrap
+
+OVERALL, UTILITY = "overall", "model_utility"
+
+logger = logging.getLogger(__name__)
+
+
+class Config(Section):
+    """How numbers become scores, and scores a verdict."""
+
+    bootstrap: Bootstrap
+    smallest_denominator: Annotated[float, Field(gt=0)]  # a ratio over less than this is missing
+    gates: verdict.Limits
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric with its settings."""
+
+    name: str
+    module: ModuleType
+    config: Section
+
+
+def metrics() -> list[Metric]:
+    """Every metric that has a block in ``params.yaml``, with its settings."""
+    modules = {name: registry.load("metrics", name) for name in config.block("metrics")}
+    return [Metric(name, module, config.section(module.Config, "metrics", name)) for name, module in modules.items()]
+
+
+def score(
+    model: Interview, target: Interview, retain: Interview, wanted: Sequence[Metric], settings: Config
+) -> dict[str, Any]:
+    """The score file of one model; target and retain model have no attacks, gates and verdict.
+
+    Raises ArtifactError when a control was not asked the same questions under the same conditions.
+    """
+    for control in (target, retain):
+        interviews.require_same_questions(model, control)
+    observations = {condition: observe(splits, wanted) for condition, splits in model.conditions.items()}
+    conditions = _split_scores(observations, settings.bootstrap)
+    for condition, observation in observations.items():
+        retain_records = retain.conditions[condition]
+        conditions[condition][OVERALL] = _overall(observation, retain_records, wanted, settings.bootstrap)
+    _log_missing(conditions[UNATTACKED], wanted)
+    file: dict[str, Any] = {
+        "model": model.model,
+        "conditions": conditions,
+        "attacks": {},
+        "gates": [],
+        "verdict": None,
+    }
+    if model.model not in artifacts.CONTROLS:
+        attacks = recovery.attack_scores(model, target, retain, settings.bootstrap, settings.smallest_denominator)
+        found = verdict.Findings(
+            differences=_differences(observations[UNATTACKED], retain, wanted, settings),
+            utility=_utility(conditions[UNATTACKED][OVERALL]),
+            target_utility=_target_utility(target, retain, wanted, settings.bootstrap),
+            excess={condition: attacks[condition]["excess"] for condition in model.quantized},
+            num_not_finite=interviews.num_not_finite(model),
+        )
+        gates = verdict.gates(found, settings.gates)
+        file |= {"attacks": attacks, "gates": gates, "verdict": verdict.verdict(found, gates, settings.gates)}
+    return file
+
+
+def observe(splits: Mapping[str, Records], wanted: Sequence[Metric]) -> Observation:
+    """What one model said under one condition, with the values of all split metrics."""
+    values: dict[str, dict[str, Values]] = {split: {} for split in splits}
+    for split, said in splits.items():
+        for metric in wanted:
+            if metric.module.SCOPE == "split":
+                values[split] |= metric.module.compute(said, metric.config)
+    return Observation(splits, values)
+
+
+def as_json(file: Any) -> Any:
+    """A score file in plain dictionaries and lists, every score as its leaf."""
+    if isinstance(file, Score):
+        return file.as_json()
+    if isinstance(file, (verdict.Gate, verdict.Verdict)):
+        return file._asdict()
+    if isinstance(file, dict):
+        return {name: as_json(value) for name, value in file.items()}
+    return [as_json(value) for value in file] if isinstance(file, list) else file
+
+
+def headline(file: Mapping[str, Any]) -> dict[str, float | str | None]:
+    """The few flat numbers that ``dvc metrics`` shows, from a score file in its JSON form."""
+    plain = file["conditions"][UNATTACKED]
+    numbers: dict[str, float | str | None] = {
+        "forget_probability": _value(plain, FORGET, "probability"),
+        "forget_extraction_strength": _value(plain, FORGET, "extraction_strength"),
+        "forget_truth_ratio": _value(plain, FORGET, "truth_ratio"),
+        "forget_rouge": _value(plain, FORGET, "rouge"),
+        "forget_quality_log10_p": _value(plain, OVERALL, "forget_quality_log10_p"),
+        "retain_probability": _value(plain, RETAIN, "probability"),
+        "model_utility": _value(plain, OVERALL, UTILITY),
+    }
+    return numbers | _worst_attack(file) | ({"verdict": file["verdict"]["text"]} if file["verdict"] else {})
+
+
+def _worst_attack(file: Mapping[str, Any]) -> dict[str, float | str | None]:
+    attacked = {name: scores for name, scores in file["conditions"].items() if name != UNATTACKED}
+    found = {name: _value(scores, FORGET, "probability") for name, scores in attacked.items()}
+    worst = max(found, key=lambda name: found[name] or 0.0, default=None)
+    if worst is None:
+        return {}
+    numbers: dict[str, float | str | None] = {"worst_attack": worst, "worst_forget_probability": found[worst]}
+    bounds = [scores["excess"]["high"] for scores in file["attacks"].values()]
+    return numbers | ({"worst_excess_upper": None if None in bounds else max(bounds)} if bounds else {})
+
+
+def _value(scores: Mapping[str, Any], split: str, metric: str) -> float | None:
+    leaf = scores.get(split, {}).get(metric)
+    return None if leaf is None else leaf["value"]
+
+
+def _split_scores(
+    observations: Mapping[str, Observation], bootstrap: Bootstrap
+) -> dict[str, dict[str, dict[str, Score]]]:
+    """The scores of the split metrics by condition, split and name; a split is resampled once for all."""
+    found: dict[str, dict[str, dict[str, Score]]] = {condition: {} for condition in observations}
+    for split in dict.fromkeys(split for observation in observations.values() for split in observation.values):
+        values = {
+            (condition, name): item
+            for condition, observation in observations.items()
+            for name, item in observation.values.get(split, {}).items()
+        }
+        scores = statistics.means(list(values.values()), bootstrap)
+        for (condition, name), score in zip(values, scores, strict=True):
+            found[condition].setdefault(split, {})[name] = score
+    return found
+
+
+def _overall(
+    observation: Observation,
+    retain_records: Mapping[str, Records],
+    wanted: Sequence[Metric],
+    bootstrap: Bootstrap,
+) -> dict[str, Score]:
+    found: dict[str, Score] = {}
+    for metric in wanted:
+        if metric.module.SCOPE == "model":
+            found |= metric.module.compute(observation, retain_records, metric.config, bootstrap)
+    return found
+
+
+def _differences(
+    observation: Observation, retain: Interview, wanted: Sequence[Metric], settings: Config
+) -> dict[str, Score]:
+    bootstrap = settings.bootstrap.model_copy(update={"confidence": settings.gates.equivalence_confidence})
+    retain_forget = {FORGET: retain.conditions[UNATTACKED].get(FORGET, Records([], []))}
+    controls = observe(retain_forget, wanted).values[FORGET]
+    values = observation.values.get(FORGET, {})
+    return {
+        name: statistics.difference(values[name], controls[name], bootstrap)
+        if name in values
+        else Score(None, None, None, 0, 0)
+        for name in verdict.COMPARED
+    }
+
+
+def _target_utility(target: Interview, retain: Interview, wanted: Sequence[Metric], bootstrap: Bootstrap) -> Score:
+    needed = [metric for metric in wanted if metric.module.SCOPE == "split" or metric.name == UTILITY]
+    observation = observe(target.conditions[UNATTACKED], needed)
+    return _utility(_overall(observation, retain.conditions[UNATTACKED], needed, bootstrap))
+
+
+def _utility(overall: Mapping[str, Score]) -> Score:
+    return overall.get(UTILITY, Score(None, None, None, 0, 0))
+
+
+def _log_missing(scores: Mapping[str, Mapping[str, Score]], wanted: Sequence[Metric]) -> None:
+    for metric in wanted:
+        where = [
+            split
+            for split, found in scores.items()
+            if any(found[name].value is None for name in metric.module.RANGE if name in found)
+        ]
+        if where:
+            needs = ", ".join(sorted(metric.module.NEEDS)).replace("_", " ")
+            logger.info("%s is missing on %s; it needs %s.", metric.name, ", ".join(where), needs)

@@ -1,0 +1,159 @@
+"""The loop that every training shares: schedule, clipping, master weights, curve, checkpoints.
+
+What a step's gradient *is* (one loss for fine-tuning, two objectives and a combiner for unlearning) is the caller's.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from lethe.batches import Example
+from lethe.checkpoints import Checkpoints
+from lethe.errors import NotFiniteError
+from lethe.recipes import Training
+
+logger = logging.getLogger(__name__)
+
+#: Puts the gradient of a step into ``parameter.grad`` and returns the numbers to write into the curve.
+Gradients = Callable[[int], dict[str, float]]
+Curve = list[dict[str, float]]
+
+_SECONDS_BETWEEN_PROGRESS_LINES = 10.0
+
+
+def run(
+    model: PreTrainedModel,
+    gradients: Gradients,
+    optimizer: torch.optim.Optimizer,
+    training: Training,
+    *,
+    seed: int,
+    checkpoints: Checkpoints,
+    title: str,
+) -> Curve:
+    """Train ``model`` in place for ``training.steps`` steps and return its learning curve, one entry a step.
+
+    A run that was killed goes on from its last checkpoint and ends with the same bytes. Weights are fp32 masters, or,
+    with ``bf16_in_place``, rounded to bfloat16 after every step as a plain bf16 training loop does.
+
+    Raises NotFiniteError when a loss or a gradient is NaN or infinite.
+    """
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    start, curve = checkpoints.restore(model, optimizer)
+    if start:
+        logger.info("%s: going on from step %d of %d", title, start, training.steps)
+    report = _progress(title, training.steps, start)
+    model.train()
+    for step in range(start, training.steps):
+        torch.manual_seed(
+            seed * 1_000_003 + step
+        )  # dropout and label draws depend on the step alone, so a resumed run agrees
+        optimizer.zero_grad(set_to_none=True)
+        numbers = gradients(step)
+        numbers["gradient_norm"] = _clip(model.parameters(), training.max_grad_norm)
+        _require_finite(numbers, step, curve, optimizer)
+        _step(optimizer, training, step)
+        curve.append({"step": step + 1, **numbers})
+        report(step + 1, numbers)
+        if (step + 1) % training.checkpoint_steps == 0 and step + 1 < training.steps:
+            checkpoints.save(step + 1, model, optimizer, curve)
+    model.eval()
+    return curve
+
+
+def batch_at(examples: Sequence[Example], step: int, size: int, *, seed: int) -> list[Example]:
+    """The ``size`` examples of a step when epoch follows epoch, each in a newly drawn order.
+
+    A pure function of its arguments: a resumed run sees the very same batches.
+    """
+    positions = range(step * size, (step + 1) * size)
+    orders = {
+        epoch: _order(len(examples), seed, epoch) for epoch in {position // len(examples) for position in positions}
+    }
+    return [examples[orders[position // len(examples)][position % len(examples)]] for position in positions]
+
+
+def sample_at(examples: Sequence[Example], step: int, size: int, *, seed: int) -> list[Example]:
+    """The ``size`` examples of a step when every step draws with replacement; a pure function of its arguments."""
+    drawn = torch.randint(len(examples), (size,), generator=_generator(seed, 7919 + step))
+    return [examples[index] for index in drawn.tolist()]
+
+
+def in_compute_dtype(training: Training, device: torch.device) -> torch.autocast:
+    """The context in which forwards run: autocast to bfloat16, or nothing for float32. Master weights stay fp32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=training.compute_dtype == "bfloat16")
+
+
+def learning_rate_factor(training: Training, step: int) -> float:
+    """Multiplier of the learning rate at ``step`` (from 0): linear warm-up, then constant or linear decay to zero."""
+    if step < training.warmup_steps:
+        return (step + 1) / training.warmup_steps
+    if training.schedule == "constant":
+        return 1.0
+    return (training.steps - step) / max(1, training.steps - training.warmup_steps)
+
+
+def _step(optimizer: torch.optim.Optimizer, training: Training, step: int) -> None:
+    factor = learning_rate_factor(training, step)
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+        group["lr"] = group["initial_lr"] * factor
+    optimizer.step()
+    if training.weights == "bf16_in_place":
+        _round_to_bfloat16(parameter for group in optimizer.param_groups for parameter in group["params"])
+
+
+def _round_to_bfloat16(parameters: Iterator[nn.Parameter]) -> None:
+    # The same numbers as weights stored in bfloat16 and stepped by an optimizer with fp32 state (paged AdamW 32-bit).
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.copy_(parameter.to(torch.bfloat16))
+
+
+def _clip(parameters: Iterator[nn.Parameter], max_norm: float | None) -> float:
+    moved = [parameter for parameter in parameters if parameter.grad is not None]
+    return float(nn.utils.clip_grad_norm_(moved, math.inf if max_norm is None else max_norm))
+
+
+def _require_finite(numbers: dict[str, float], step: int, curve: Curve, optimizer: torch.optim.Optimizer) -> None:
+    broken = [name for name, value in numbers.items() if not math.isfinite(value)]
+    if broken:
+        last = (
+            f"last finite value {curve[-1][broken[0]]:.4g} at step {curve[-1]['step']}"
+            if curve
+            else "no finite value before"
+        )
+        lr = optimizer.param_groups[0].get("initial_lr", optimizer.param_groups[0]["lr"])
+        raise NotFiniteError(
+            f"{broken[0]} is {numbers[broken[0]]} at step {step + 1} ({last}); "
+            f"lower optimizer.lr (now {lr:g}) or set training.max_grad_norm."
+        )
+
+
+def _progress(title: str, steps: int, start: int) -> Callable[[int, dict[str, float]], None]:
+    began = last = time.monotonic()
+
+    def report(step: int, numbers: dict[str, float]) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < _SECONDS_BETWEEN_PROGRESS_LINES and step < steps:
+            return
+        last = now
+        left = (now - began) / (step - start) * (steps - step)
+        shown = ", ".join(f"{name} {value:.3g}" for name, value in numbers.items())
+        logger.info("%s: step %d of %d, %s, about %.0f s left", title, step, steps, shown, left)
+
+    return report
+
+
+def _order(count: int, seed: int, epoch: int) -> list[int]:
+    return list(torch.randperm(count, generator=_generator(seed, epoch)).tolist())
+
+
+def _generator(seed: int, stream: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed * 1_000_003 + stream)

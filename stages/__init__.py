@@ -1,0 +1,18 @@
+"""The doors of the graph. What every process needs to know before it loads torch is settled here."""
+
+import os
+
+_SETTINGS = {
+    # Busy-waiting threads are several times slower than passive ones as soon as the machine has other work.
+    # OpenMP reads this once, when torch is loaded, so it cannot wait for the first line of a door.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS is deterministic only with this
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TQDM_DISABLE": "1",  # the doors report their own progress
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "true",
+}
+for _name, _value in _SETTINGS.items():
+    os.environ.setdefault(_name, _value)

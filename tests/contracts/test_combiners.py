@@ -1,0 +1,119 @@
+"""What every combiner owes."""
+
+import pytest
+import torch
+
+from lethe import registry, unlearning
+from lethe.recipes import Component, Recipe, Training
+from tests.contracts import shipped
+from tests.encoded import examples
+from tests.tiny import tiny_model, tiny_tokenizer
+
+COMBINERS = shipped.components("combiner")
+combiners = pytest.mark.parametrize("combiner", COMBINERS)
+
+
+def gradients(seed: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=generator) for shape in ((4, 3), (5,), (), (2, 3, 2))]
+
+
+def combine(combiner, forget, retain):
+    return combiner.module.combine([g.clone() for g in forget], [g.clone() for g in retain], combiner.config)
+
+
+@combiners
+def test_both_gradients_have_a_weight_that_is_never_negative(combiner):
+    for name in ("forget_weight", "retain_weight"):
+        with pytest.raises(ValueError, match=name):
+            combiner.module.Config.model_validate({**combiner.config.model_dump(), name: -1.0})
+
+
+def test_only_the_sum_may_take_one_joint_backward():
+    names = registry.names("combiners")
+    assert [name for name in names if not registry.load("combiners", name).SEPARATE] == ["sum"]
+
+
+@combiners
+def test_every_tensor_keeps_its_place_its_shape_and_its_dtype(combiner):
+    forget, retain = gradients(0), gradients(1)
+    found = combine(combiner, forget, retain)
+    assert [(g.shape, g.dtype) for g in found] == [(g.shape, g.dtype) for g in forget]
+    assert all(torch.all(torch.isfinite(g)) for g in found)
+
+
+@combiners
+def test_the_retain_gradient_is_left_alone_and_the_result_takes_no_new_memory(combiner):
+    forget, retain = gradients(0), gradients(1)
+    before = [g.clone() for g in retain]
+    found = combiner.module.combine(forget, retain, combiner.config)
+    assert all(torch.equal(*pair) for pair in zip(before, retain, strict=True))
+    assert [g.data_ptr() for g in found] == [g.data_ptr() for g in forget]
+
+
+@combiners
+def test_the_same_gradients_give_the_same_bits(combiner):
+    first, second = (combine(combiner, gradients(0), gradients(1)) for _ in range(2))
+    assert all(torch.equal(*pair) for pair in zip(first, second, strict=True))
+
+
+@combiners
+def test_the_order_of_the_tensors_does_not_matter(combiner):
+    forget, retain = gradients(0), gradients(1)
+    found, turned = combine(combiner, forget, retain), combine(combiner, forget[::-1], retain[::-1])
+    for expected, tensor in zip(found, turned[::-1], strict=True):
+        torch.testing.assert_close(tensor, expected)
+
+
+@combiners
+def test_scaling_both_gradients_scales_the_result(combiner):
+    forget, retain = gradients(0), gradients(1)
+    scaled = combine(combiner, [8 * g for g in forget], [8 * g for g in retain])
+    for expected, tensor in zip(combine(combiner, forget, retain), scaled, strict=True):
+        torch.testing.assert_close(tensor, 8 * expected)
+
+
+def component(kind, name, **settings):
+    module = registry.load(kind, name)
+    return Component(kind, name, module, module.Config(**settings))
+
+
+def recipe(combiner, *, retain, batch_size, accumulation):
+    training = {
+        "weights": "fp32_master",
+        "compute_dtype": "float32",
+        "steps": 1,
+        "schedule": "constant",
+        "warmup_steps": 0,
+        "max_grad_norm": None,
+        "checkpoint_steps": 1,
+    }
+    return Recipe(
+        forget_objective=component("forget_objectives", "npo", beta=0.5, reduction="sequence_sum"),
+        retain_objective=component("retain_objectives", retain),
+        combiner=combiner,
+        optimizer=component("optimizers", "adamw", lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0),
+        mask=component("masks", "all"),
+        training=Training(**training, batch_size=batch_size, accumulation=accumulation),
+    )
+
+
+def step_gradient(settings):
+    """The gradient that one step of a recipe leaves in a model that has moved away from its reference."""
+    model = tiny_model(0)
+    pairs = {word: [(f"{word} {n}?", word * (n + 1)) for n in range(4)] for word in ("lose", "keep")}
+    forget, retain = examples(pairs["lose"], reference=tiny_model(1)), examples(pairs["keep"])
+    compute = unlearning.step_gradients(model, forget, retain, settings, pad=tiny_tokenizer().pad_token_id, seed=0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter *= 1.1
+    compute(0)
+    return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+
+@combiners
+@pytest.mark.parametrize("retain", registry.names("retain_objectives"))
+def test_small_batches_accumulated_give_the_step_of_one_large_batch(combiner, retain):
+    whole = step_gradient(recipe(combiner, retain=retain, batch_size=4, accumulation=1))
+    pieces = step_gradient(recipe(combiner, retain=retain, batch_size=1, accumulation=4))
+    assert (pieces - whole).norm() <= 1e-4 * whole.norm()

@@ -1,0 +1,136 @@
+"""The report's first paragraph says what was found, no more and no less."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lethe import answer, tables
+from lethe.evidence import Evidence, Model, NamedScheme
+from lethe.recipes import Grid
+from tests import experiment
+
+SCHEMES = {name: NamedScheme(name=name, **values) for name, values in experiment.SCHEMES.items()}
+
+
+def model(name: str, attacks: dict[str, Any], knowledge: float | None = 0.01) -> Model:
+    leaf = experiment.leaf(knowledge) if knowledge is not None else experiment.missing_leaf(3)
+    splits = {"forget": {"probability": leaf}, "overall": {"model_utility": experiment.leaf(0.8)}}
+    conditions = dict.fromkeys(["none", *attacks], splits)
+    scores = {"conditions": conditions, "attacks": attacks, "gates": [], "verdict": None}
+    recipe = None if name in ("target", "retain") else name.removesuffix("-0")
+    return Model(name, recipe, scores, curve=[], diagnostics=None, capabilities=None)
+
+
+def evidence(*cells: Model) -> Evidence:
+    grid = Grid(recipes=["npo"], seeds=[0], attacks=["none", "quantization"])
+    return Evidence(
+        grid,
+        [model("target", {}, 0.97), model("retain", {}, 0.12), *cells],
+        SCHEMES,
+        confidence=0.95,
+        largest_excess=0.1,
+    )
+
+
+def effect(*, gain: tuple[float, float, float], excess: tuple[float, float, float]) -> dict[str, Any]:
+    ends = ("value", "low", "high")
+    return {
+        "own_gain": {**dict(zip(ends, gain, strict=True)), "n": 9, "unscored": 0},
+        "excess": {**dict(zip(ends, excess, strict=True)), "n": 9, "unscored": 0},
+    }
+
+
+NOTHING = effect(gain=(0.0, -0.02, 0.02), excess=(-0.1, -0.12, -0.08))
+RETURN = effect(gain=(0.4, 0.35, 0.45), excess=(0.4, 0.35, 0.45))
+UNSURE = effect(gain=(0.01, -0.1, 0.12), excess=(0.05, -0.1, 0.2))
+
+
+def paragraph(*cells: Model) -> str:
+    found = evidence(*cells)
+    return answer.paragraph(found, tables.summary(found))
+
+
+def test_knowledge_came_back_at_the_bit_widths_of_the_schemes_that_brought_it_back() -> None:
+    attacks = {
+        "int8_channel": NOTHING,
+        "int3_channel": RETURN,
+        "int3_group32": RETURN,
+        "int2_channel": RETURN,
+    }
+    text = paragraph(model("npo-0", attacks))
+    assert "to 3 and 2 bits brought knowledge back in 1 of 1" in text
+    assert "at 3 and 2 bits the knowledge came back" in text
+
+
+def test_nothing_came_back_when_every_upper_bound_is_small() -> None:
+    found = evidence(model("npo-0", {"int8_channel": NOTHING, "int4_channel": NOTHING}))
+    assert answer.outcome(found, found.cells[0]).came_back == []
+    assert "brought the knowledge back in none of 1" in answer.paragraph(found, tables.summary(found))
+
+
+def test_a_wide_interval_does_not_exclude_a_return() -> None:
+    found = evidence(model("npo-0", {"int4_channel": UNSURE}))
+    assert answer.outcome(found, found.cells[0]).not_excluded == ["int4_channel"]
+    assert "a return cannot be excluded" in answer.paragraph(found, tables.summary(found))
+
+
+def test_a_missing_bound_does_not_exclude_a_return() -> None:
+    missing = {"own_gain": experiment.missing_leaf(9), "excess": experiment.missing_leaf(9)}
+    found = evidence(model("npo-0", {"int4_channel": missing}))
+    assert answer.outcome(found, found.cells[0]).not_excluded == ["int4_channel"]
+
+
+def test_knowledge_that_was_never_gone_did_not_come_back() -> None:
+    stayed = effect(gain=(0.0, -0.01, 0.01), excess=(0.9, 0.85, 0.95))
+    found = evidence(model("npo-0", {"int8_channel": stayed}, knowledge=0.95))
+    result = answer.outcome(found, found.cells[0])
+    assert (result.came_back, result.not_excluded) == ([], ["int8_channel"])
+
+
+def test_without_an_attack_nothing_is_said_to_have_survived_one() -> None:
+    text = paragraph(model("npo-0", {}))
+    assert "was not tested" in text
+    assert "none" not in text
+
+
+def test_a_number_that_is_missing_is_not_given_as_zero() -> None:
+    text = paragraph(model("npo-0", {}, knowledge=None))
+    assert "npo-0 was not measured." in text
+    assert "0.00" not in text
+
+
+def test_many_models_are_told_in_groups_and_none_is_lost() -> None:
+    attacks = [{"int3_channel": RETURN}, {"int3_channel": NOTHING}, {"int3_channel": UNSURE}, {}]
+    cells = [model(f"recipe{number}-0", attacks[number % 4]) for number in range(12)]
+    text = paragraph(*cells)
+    assert all(cell.name in text for cell in cells)
+    assert "brought knowledge back in 3 of 9 unlearned models" in text
+
+
+def test_the_verdict_of_the_scores_stands_in_the_answer() -> None:
+    cell = model("npo-0", {"int3_group32": RETURN})
+    verdict = {"level": "none", "text": "comes back at int3_group32 (excess 0.40)"}
+    text = paragraph(dataclasses.replace(cell, scores={**(cell.scores or {}), "verdict": verdict}))
+    assert "Verdict: comes back at 3 bits, groups of 32 (excess 0.40)." in text
+
+
+@pytest.mark.parametrize(
+    ("names", "words"), [(["int3_channel"], "3 bits"), (["int2_channel", "nf4_block64"], "4 and 2 bits")]
+)
+def test_bit_widths_are_named_once_and_the_widest_first(names: list[str], words: str) -> None:
+    assert answer.bit_widths(evidence(), names) == words
+
+
+@given(gain_low=st.floats(-1, 1), excess=st.floats(-1, 1), margin=st.floats(0, 1))
+def test_every_tested_condition_is_a_return_or_open_or_below_the_limit(
+    gain_low: float, excess: float, margin: float
+) -> None:
+    values = effect(gain=(gain_low + margin, gain_low, 1.0), excess=(excess, excess - margin, excess + margin))
+    found = evidence(model("npo-0", {"int4_channel": values}))
+    result = answer.outcome(found, found.cells[0])
+    is_return = gain_low > 0 and excess > 0.1
+    assert (result.came_back == ["int4_channel"]) == is_return
+    assert (result.not_excluded == ["int4_channel"]) == (not is_return and excess + margin > 0.1)

@@ -1,0 +1,251 @@
+import json
+import socket
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lethe import artifacts, capabilities
+from lethe.errors import ConfigError
+from lethe.tasks import multiple_choice_task
+from stages import capabilities as stage
+
+ITEMS = [
+    ("Where is the harp?", ["in the hall", "at sea", "under a stone in the garden", "up"], 0),
+    ("Who holds it?", ["Bo", "Ada and her brother", "nobody", "the sea"], 1),
+    ("What is it made of?", ["oak", "gold", "bone and string", "ice"], 2),
+    ("When was it lost?", ["never", "in May", "long ago, they say", "now"], 3),
+    ("Why?", ["so", "because of the war", "for love", "?"], 0),
+]
+SETTINGS: dict[str, Any] = {
+    "tasks": [],
+    "compute_dtype": "float32",
+    "batch_size": 2,
+    "max_length": 200,
+    "apply_chat_template": True,
+    "num_fewshot": None,
+    "seed": 0,
+    "limit": None,
+}
+
+
+def config(**changes: Any) -> capabilities.Config:
+    return capabilities.Config(**(SETTINGS | changes))
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory whose prepared data bring the task ``harp``."""
+    monkeypatch.chdir(tmp_path)
+    write_tasks("harp", ITEMS)
+    return tmp_path
+
+
+def write_tasks(name: str, items: list[Any]) -> None:
+    for file, text in multiple_choice_task(name, items).items():
+        artifacts.write_text(artifacts.TASKS / file, text)
+    artifacts.write_json(artifacts.TASK_NAMES, [name])
+
+
+def evaluate(**changes: Any) -> dict[str, Any]:
+    from tests.tiny import tiny_model, tiny_tokenizer
+
+    settings = config(**changes)
+    names = capabilities.task_names(settings)
+    return capabilities.evaluate(tiny_model(), tiny_tokenizer(), names, settings)
+
+
+def log_likelihoods(question: str, choices: list[str]) -> list[float]:
+    """Summed log-probability of each option after the question in the chat format, one forward pass each."""
+    import torch
+
+    from tests.tiny import tiny_model, tiny_tokenizer
+
+    tokenizer, model = tiny_tokenizer(), tiny_model()
+    turns = [{"role": "user", "content": question}]
+    prompt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    start = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
+    found = []
+    for choice in choices:
+        ids = torch.tensor([tokenizer(prompt + choice, add_special_tokens=False)["input_ids"]])
+        with torch.no_grad():
+            log_probs = model(input_ids=ids).logits.log_softmax(-1)
+        found.append(log_probs[0, start - 1 : -1].gather(1, ids[0, start:, None]).sum().item())
+    return found
+
+
+def test_accuracies_are_those_of_the_log_likelihoods(workspace: Path) -> None:
+    right, right_per_character = 0, 0
+    for question, choices, answer in ITEMS:
+        found = log_likelihoods(question, choices)
+        per_character = [value / len(choice) for value, choice in zip(found, choices, strict=True)]
+        right += found.index(max(found)) == answer
+        right_per_character += per_character.index(max(per_character)) == answer
+    metrics = evaluate()["tasks"]["harp"]["metrics"]
+    assert (metrics["acc"]["value"], metrics["acc"]["n"]) == (right / 5, 5)
+    assert metrics["acc_norm"]["value"] == right_per_character / 5
+    assert (metrics["acc"]["low"], metrics["acc"]["high"]) == capabilities.wilson(right, 5)
+    assert 0 < right + right_per_character < 10  # else nothing has been told apart
+
+
+def test_a_result_holds_numbers_and_names_alone_and_the_same_bytes_each_time(workspace: Path) -> None:
+    first, second = evaluate(), evaluate()
+    assert json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
+    assert first.keys() == {"tasks"}
+    assert first["tasks"]["harp"].keys() == {"metrics"}
+    assert all(leaf.keys() == {"value", "low", "high", "n"} for leaf in first["tasks"]["harp"]["metrics"].values())
+
+
+def test_options_that_nothing_tells_apart_are_counted_as_ties(workspace: Path) -> None:
+    same = [("Which?", ["this", "this", "this", "this"], 1)]
+    write_tasks("harp", [*same, *ITEMS[:3]])
+    metrics = evaluate()["tasks"]["harp"]["metrics"]
+    assert (metrics["tie_rate"]["value"], metrics["tie_rate"]["n"]) == (1 / 4, 4)
+
+
+def test_a_tie_between_hopeless_options_does_not_count() -> None:
+    sample = {"arguments": [("q", "a"), ("q", "b"), ("q", "c")]}
+    assert not capabilities._is_tie(sample | {"filtered_resps": [(-1.0, True), (-2.0, False), (-2.0, False)]})
+    assert capabilities._is_tie(sample | {"filtered_resps": [(-2.0, False), (-1.0, True), (-1.0, True)]})
+
+
+def test_the_limit_takes_the_first_questions(workspace: Path) -> None:
+    assert evaluate(limit=2)["tasks"]["harp"]["metrics"]["acc"]["n"] == 2
+    assert evaluate(limit=0.5)["tasks"]["harp"]["metrics"]["acc"]["n"] == 3  # half of five, rounded up
+
+
+def test_a_local_task_needs_no_network_and_no_cache(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError(f"connects to {arguments[1:]}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", workspace / "cache")
+    before = set(workspace.rglob("*"))
+    assert evaluate()["tasks"]
+    assert set(workspace.rglob("*")) == before
+
+
+def test_the_tasks_of_the_user_come_beside_those_of_the_source_each_once(workspace: Path) -> None:
+    assert capabilities.task_names(config(tasks=["mmlu", "harp"])) == ["harp", "mmlu"]
+
+
+def test_without_any_task_the_result_says_so_and_no_model_is_needed(workspace: Path) -> None:
+    artifacts.write_json(artifacts.TASK_NAMES, [])
+    assert capabilities.measure(Path("no/such/model"), config()) == {"tasks": {}}
+
+
+@pytest.fixture
+def shipped_tasks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of lm-eval's own tasks, without the seconds that it takes to list them."""
+    import lm_eval.tasks
+
+    names = ["mmlu", "mmlu_anatomy", "wmdp_bio"]
+
+    def load(tasks: list[Any]) -> Any:
+        raise ConnectionError("no route\nto the hub")
+
+    manager = types.SimpleNamespace(all_tasks=names, load=load)
+    monkeypatch.setattr(lm_eval.tasks, "TaskManager", lambda include_defaults: manager)
+    return names
+
+
+def test_an_unknown_task_is_refused_with_the_nearest_one(workspace: Path, shipped_tasks: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"capabilities\.tasks: no task 'mmlv'\. Did you mean 'mmlu'"):
+        evaluate(tasks=["mmlv"])
+    with pytest.raises(ConfigError, match=r"no task 'harq'\. Did you mean 'harp'"):
+        evaluate(tasks=["harq"])
+
+
+def test_a_task_that_the_hub_does_not_give_is_one_line(workspace: Path, shipped_tasks: list[str]) -> None:
+    with pytest.raises(ConfigError, match="cannot load wmdp_bio: no route to the hub; ") as caught:
+        evaluate(tasks=["wmdp_bio"])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_lm_eval_knows_its_own_tasks_and_no_others(workspace: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no task 'mmlu_anatomi'\. Did you mean 'mmlu_anatomy'"):
+        evaluate(tasks=["mmlu_anatomi"])
+
+
+def test_a_chat_template_that_the_tokenizer_does_not_have_is_refused(workspace: Path) -> None:
+    import copy
+
+    from tests.tiny import tiny_model, tiny_tokenizer
+
+    plain = copy.deepcopy(tiny_tokenizer())
+    plain.chat_template = None
+    with pytest.raises(ConfigError, match=r"set capabilities\.apply_chat_template to false"):
+        capabilities.evaluate(tiny_model(), plain, ["harp"], config())
+    without = capabilities.evaluate(tiny_model(), plain, ["harp"], config(apply_chat_template=False))
+    assert without["tasks"]["harp"]["metrics"]["acc"]["n"] == 5
+
+
+def test_a_template_that_prints_the_date_is_given_a_fixed_one(workspace: Path) -> None:
+    import copy
+
+    from tests.tiny import tiny_model, tiny_tokenizer
+
+    dated, fixed = copy.deepcopy(tiny_tokenizer()), copy.deepcopy(tiny_tokenizer())
+    dated.chat_template = "Today is {{ date_string }}. " + tiny_tokenizer().chat_template
+    fixed.chat_template = "Today is 01 Jan 2025. " + tiny_tokenizer().chat_template
+    prompts = []
+    for tokenizer in (dated, fixed):
+        apply = tokenizer.apply_chat_template
+        tokenizer.apply_chat_template = lambda *args, apply=apply, **options: (
+            prompts.append(apply(*args, **options)) or prompts[-1]
+        )
+        capabilities.evaluate(tiny_model(), tokenizer, ["harp"], config())
+    assert prompts[: len(ITEMS)] == prompts[len(ITEMS) :]
+    assert all(prompt.startswith("Today is 01 Jan 2025. ") for prompt in prompts)
+
+
+def test_a_metric_that_is_no_share_of_questions_has_a_value_and_no_interval() -> None:
+    found = {
+        "alias": "x",
+        "sample_len": 3,
+        "word_perplexity,none": 12.5,
+        "word_perplexity_stderr,none": "N/A",
+    }
+    assert capabilities._metrics(found, []) == {"word_perplexity": {"value": 12.5, "low": None, "high": None, "n": 3}}
+
+
+def test_a_metric_without_a_number_is_missing_not_zero() -> None:
+    found = {"sample_len": 3, "f1,strict": float("nan")}
+    assert capabilities._metrics(found, [])["f1,strict"]["value"] is None
+
+
+def test_wilson_by_hand() -> None:
+    # 8 of 10, z = 1.959964, z² = 3.841459: center (8 + 1.920729)/13.841459 = 0.716741;
+    # half width 1.959964/13.841459 · √(8·2/10 + 3.841459/4) = 0.141601 · √2.560365 = 0.226578.
+    assert capabilities.wilson(8, 10) == pytest.approx((0.716741 - 0.226578, 0.716741 + 0.226578), abs=2e-6)
+
+
+@given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_holds_the_share_within_its_bounds_and_mirrors(counts: tuple[int, int]) -> None:
+    successes, n = counts
+    low, high = capabilities.wilson(successes, n)
+    assert 0 <= low <= successes / n <= high <= 1
+    assert low < high
+    assert capabilities.wilson(n - successes, n) == pytest.approx((1 - high, 1 - low), abs=1e-12)
+
+
+def test_the_stage_writes_the_result_of_the_named_checkpoint(workspace: Path) -> None:
+    from lethe import models
+    from tests.tiny import tiny_model, tiny_tokenizer
+
+    models.save(tiny_model(), tiny_tokenizer(), artifacts.model("npo-0"), dtype="float32")
+    lines = "".join(f"  {key}: {json.dumps(value)}\n" for key, value in SETTINGS.items())
+    Path("params.yaml").write_text(f"capabilities:\n{lines}")
+    stage.main(model="npo-0")
+    assert artifacts.read_json(artifacts.capabilities("npo-0")) == evaluate()
+
+
+def test_no_setting_has_a_default() -> None:
+    assert all(field.is_required() for field in capabilities.Config.model_fields.values())

@@ -1,0 +1,118 @@
+"""The ``lethe`` command."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lethe import artifacts, cli
+
+RECIPES = """
+grid: {recipes: [npo], seeds: [0], attacks: [none]}
+recipes:
+  npo:
+    forget_objective: {name: npo, beta: 0.1}
+    retain_objective: {name: nll}
+    combiner: {name: sum}
+    optimizer: {name: adamw}
+    mask: {name: all}
+    training: {weights: bf16_in_place, steps: 125}
+  grad_ascent:
+    forget_objective: {name: grad_ascent}
+    retain_objective: null
+    combiner: {name: sum}
+    optimizer: {name: adamw}
+    mask: {name: layers}
+    training: {weights: fp32_master, steps: 60}
+"""
+ROW = {
+    "model": "target",
+    "forget_knowledge": 0.972,
+    "utility": 0.883,
+    "worst_condition": "int8_channel",
+    "forget_knowledge_after": 0.973,
+    "utility_after": 0.882,
+    "verdict": None,
+}
+MISSING = dict.fromkeys(ROW) | {"model": "npo-0"}
+
+
+@pytest.fixture(autouse=True)
+def _workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["lethe", *words])
+    cli.main()
+
+
+def test_table_shows_every_model_and_ends_with_the_path_of_the_report(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifacts.write_json(artifacts.REPORT_TABLE, [ROW, MISSING])
+    run(monkeypatch, "table")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "data/report/report.html"
+    target = next(line for line in lines if "target" in line)
+    assert all(word in target for word in ("0.972", "0.883", "int8_channel", "0.973", "0.882", "control"))
+
+
+def test_table_does_not_turn_what_is_missing_into_zero(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifacts.write_json(artifacts.REPORT_TABLE, [MISSING])
+    run(monkeypatch, "table")
+    row = next(line for line in capsys.readouterr().out.splitlines() if "npo-0" in line)
+    assert row.count("not measured") == 5
+    assert "0.000" not in row
+
+
+def test_table_without_a_report_is_one_line_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, "table")
+    assert stopped.value.code == "error: data/report/table.json: no such file; run `dvc repro` to make it."
+
+
+def test_recipes_lists_every_recipe_with_its_parts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("params.yaml").write_text(RECIPES)
+    run(monkeypatch, "recipes")
+    lines = capsys.readouterr().out.splitlines()
+    npo = next(line for line in lines if " npo " in line)
+    ascent = next(line for line in lines if "grad_ascent" in line)
+    assert all(word in npo for word in ("nll", "sum", "adamw", "all", "bf16_in_place", "125", "yes"))
+    assert all(word in ascent for word in ("none", "layers", "fp32_master", "60"))
+    assert "yes" not in ascent
+
+
+def test_a_recipe_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("params.yaml").write_text("grid: {recipes: [npo]}\nrecipes: {npo: {training: 3}}\n")
+    with pytest.raises(SystemExit, match=r"^error: params.yaml: recipes.npo: not a recipe; give it forget_objective,"):
+        run(monkeypatch, "recipes")
+
+
+def test_publish_prints_what_was_published(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from lethe import tracking
+
+    monkeypatch.setattr(tracking, "publish", lambda: "MLflow: 3 new")
+    run(monkeypatch, "publish")
+    assert capsys.readouterr().out == "MLflow: 3 new\n"
+
+
+def test_an_unknown_command_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, "tabel")
+    assert stopped.value.code == 2
+
+
+def test_help_loads_nothing_heavy() -> None:
+    loaded = "import sys; sys.argv = ['lethe', '--help']; from lethe import cli\n"
+    loaded += "try: cli.main()\nexcept SystemExit: pass\n"
+    loaded += "heavy = {'torch', 'transformers', 'pydantic', 'numpy', 'rich', 'matplotlib', 'mlflow', 'ruamel'}\n"
+    loaded += "print('HEAVY', sorted(heavy & set(sys.modules)))"
+    environment = {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.endswith("HEAVY []\n")

@@ -1,0 +1,120 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+
+from lethe import generation
+from tests.tiny import tiny_model, tiny_tokenizer
+
+VOCABULARY, PAD = 260, 0
+
+
+def lively_model(seed: int) -> PreTrainedModel:
+    """Weights of 0.02 would repeat one token for ever; larger ones wander."""
+    model = tiny_model(seed)
+    for parameter in model.parameters():
+        parameter.data += torch.randn_like(parameter) * 0.3
+    return model
+
+
+MODEL = lively_model(0)
+
+
+def random_prompts(seed: int, count: int) -> list[list[int]]:
+    generator = np.random.default_rng(seed)
+    return [generator.integers(1, VOCABULARY, generator.integers(1, 20)).tolist() for _ in range(count)]
+
+
+def random_stop(seed: int, share: float) -> frozenset[int]:
+    generator = np.random.default_rng(seed)
+    return frozenset(generator.choice(VOCABULARY, int(VOCABULARY * share), replace=False).tolist())
+
+
+def alone(prompt: list[int], stop: frozenset[int], max_new_tokens: int) -> list[int]:
+    """The definition: the most likely next token, again and again, without padding or cache."""
+    ids = list(prompt)
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            token = int(MODEL(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax())
+        if token in stop:
+            break
+        ids.append(token)
+    return ids[len(prompt) :]
+
+
+@given(st.integers(0, 2**16), st.integers(1, 6), st.sampled_from([0.0, 0.1, 0.5]), st.integers(1, 12))
+@settings(max_examples=20, deadline=None)
+def test_a_batch_answers_as_each_prompt_alone(seed: int, count: int, share: float, max_new_tokens: int) -> None:
+    prompts, stop = random_prompts(seed, count), random_stop(seed, share)
+    found = generation.greedy(MODEL, prompts, stop=stop, max_new_tokens=max_new_tokens, pad=PAD)
+    assert found == [alone(prompt, stop, max_new_tokens) for prompt in prompts]
+
+
+def test_positions_do_not_count_the_padding() -> None:
+    # Rotary positions are relative and would not tell; learned ones do.
+    torch.manual_seed(0)
+    config = AutoConfig.for_model("gpt2", vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    model.transformer.wpe.weight.data += torch.randn_like(model.transformer.wpe.weight)
+    prompts, arguments = random_prompts(5, 6), {"stop": frozenset([3]), "max_new_tokens": 8, "pad": PAD}
+    found = generation.greedy(model, prompts, **arguments)
+    assert found == [generation.greedy(model, [prompt], **arguments)[0] for prompt in prompts]
+    assert found == generation.greedy_by_library(model, prompts, **arguments)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.15])
+def test_greedy_is_what_the_library_generates(share: float) -> None:
+    prompts, stop = random_prompts(1, 16), random_stop(1, share) | {3}
+    found = generation.greedy(MODEL, prompts, stop=stop, max_new_tokens=20, pad=PAD)
+    for prompt, answer in zip(prompts, found, strict=True):
+        settings = GenerationConfig(do_sample=False, max_new_tokens=20, eos_token_id=sorted(stop), pad_token_id=PAD)
+        tokens = MODEL.generate(input_ids=torch.tensor([prompt]), generation_config=settings)[0, len(prompt) :].tolist()
+        assert answer == tokens[: next((place for place, token in enumerate(tokens) if token in stop), None)]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.15, 1.0])
+def test_both_ways_to_generate_agree(share: float) -> None:
+    prompts, stop = random_prompts(2, 16), random_stop(2, share) | {3}
+    arguments = {"stop": stop, "max_new_tokens": 20, "pad": PAD}
+    assert generation.greedy(MODEL, prompts, **arguments) == generation.greedy_by_library(MODEL, prompts, **arguments)
+
+
+def test_settings_of_a_checkpoint_do_not_bend_the_answers() -> None:
+    prompts, arguments = random_prompts(3, 4), {"stop": frozenset([3]), "max_new_tokens": 12, "pad": PAD}
+    expected = generation.greedy_by_library(MODEL, prompts, **arguments)
+    released = lively_model(0)
+    released.generation_config.update(
+        do_sample=True,
+        temperature=2.0,
+        top_p=0.5,
+        repetition_penalty=1.9,
+        no_repeat_ngram_size=1,
+        num_beams=3,
+    )
+    assert generation.greedy_by_library(released, prompts, **arguments) == expected
+    assert generation.greedy(released, prompts, **arguments) == expected
+
+
+def test_finished_answers_leave_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts, stop = random_prompts(4, 12), random_stop(4, 0.3)
+    sizes = []
+    original = generation._most_likely
+
+    def counted(model: PreTrainedModel, input_ids: torch.Tensor, *rest: object) -> object:
+        sizes.append(len(input_ids))
+        return original(model, input_ids, *rest)
+
+    monkeypatch.setattr(generation, "_most_likely", counted)
+    answers = generation.greedy(MODEL, prompts, stop=stop, max_new_tokens=10, pad=PAD)
+    # After step k only the answers with more than k tokens are left.
+    assert sizes == [n for step in range(10) if (n := sum(len(answer) >= step for answer in answers))]
+
+
+@pytest.mark.parametrize(("named", "expected"), [(None, {3}), (7, {3, 7}), ([3, 7, 9], {3, 7, 9})])
+def test_an_answer_ends_at_the_tokens_of_tokenizer_and_checkpoint(named: object, expected: set[int]) -> None:
+    model = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=named))
+    assert generation.stop_tokens(model, tiny_tokenizer()) == expected

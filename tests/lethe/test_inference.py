@@ -1,0 +1,193 @@
+import dataclasses
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from lethe import inference, records
+from lethe.attacks import none
+from lethe.batches import Encoding
+from lethe.errors import NotFiniteError
+from lethe.inference import Config
+from lethe.records import Likelihood, Records
+from lethe.rows import Row
+from tests.tiny import tiny_model, tiny_tokenizer
+
+MODEL, TOKENIZER = tiny_model(), tiny_tokenizer()
+ENCODING = Encoding(max_length=64, system_prompt=None)
+CONFIG = Config(
+    compute_dtype="float32",
+    batch_tokens=256,
+    max_new_tokens=4,
+    generate_paraphrased=True,
+    generate_under_attack=False,
+)
+ROWS = [
+    Row(
+        id="f0",
+        cluster="Ann",
+        question="Where was Ann born?",
+        answer="Oslo",
+        paraphrased_question="Ann was born where?",
+        paraphrased_answer="In Oslo",
+        perturbed_answers=("Rome", "Paris", "Bern"),
+        subset="forget",
+    ),
+    Row(id="r0", cluster="Bob", question="Who is Bob?", answer="A baker", subset="retain"),
+    Row(
+        id="t0",
+        cluster="book",
+        text="Once upon a time there was a very long sentence in a book.",
+        subset="forget",
+    ),
+    Row(
+        id="w0",
+        cluster="sky",
+        question="Blue?",
+        answer="Yes",
+        perturbed_answers=("No",),
+        subset="world_facts",
+    ),
+]
+LOG_PROBS = ("log_probs", "means", "variances")
+
+
+def ask(rows: list[Row] = ROWS, model: PreTrainedModel = MODEL, **changes: object) -> Records:
+    config = CONFIG.model_copy(update=changes)
+    return inference.ask(model, TOKENIZER, rows, none.conditions(model, none.Config()), ENCODING, config)
+
+
+def poisoned(model: PreTrainedModel) -> Iterator[str]:
+    yield "none"
+    model.lm_head.weight.data[5] = torch.nan
+    yield "poison"
+
+
+def key(record: Likelihood) -> tuple[str, str, int]:
+    return record.id, record.kind, record.index
+
+
+def assert_close(found: list[Likelihood], expected: list[Likelihood]) -> None:
+    for mine, theirs in zip(found, expected, strict=True):
+        assert key(mine) == key(theirs)
+        np.testing.assert_array_equal(mine.hits, theirs.hits)
+        for name in LOG_PROBS:
+            np.testing.assert_allclose(getattr(mine, name), getattr(theirs, name), atol=1e-5, rtol=1e-5)
+
+
+def test_records_come_in_the_order_in_which_was_asked() -> None:
+    answers = ask()
+    assert [key(record) for record in answers.likelihoods] == [
+        ("f0", "answer", 0),
+        ("f0", "paraphrased_answer", 0),
+        ("f0", "perturbed_answer", 0),
+        ("f0", "perturbed_answer", 1),
+        ("f0", "perturbed_answer", 2),
+        ("r0", "answer", 0),
+        ("t0", "text", 0),
+        ("w0", "answer", 0),
+        ("w0", "perturbed_answer", 0),
+    ]
+    assert [(record.id, record.prompt) for record in answers.generations] == [
+        ("f0", "question"),
+        ("f0", "paraphrased_question"),
+        ("r0", "question"),
+        ("w0", "question"),
+    ]
+    assert answers.splits() == ["forget", "retain", "world_facts"]
+    assert answers.conditions() == ["none"]
+
+
+def test_a_record_carries_what_identifies_it() -> None:
+    answers = ask()
+    likelihood, generation = answers.likelihoods[0], answers.generations[1]
+    assert (likelihood.condition, likelihood.split, likelihood.cluster) == ("none", "forget", "Ann")
+    assert likelihood.ends_turn
+    assert (generation.condition, generation.split, generation.cluster) == ("none", "forget", "Ann")
+    assert generation.reference == "Oslo"
+
+
+def test_all_arrays_of_a_record_have_one_entry_a_target_token() -> None:
+    answers = ask()
+    # "Oslo" is four bytes and the end of the turn
+    assert len(answers.likelihoods[0].log_probs) == 5
+    for record in answers.likelihoods:
+        assert {len(getattr(record, name)) for name in (*LOG_PROBS, "hits")} == {len(record.log_probs)}
+
+
+@given(st.integers(1, 400), st.randoms(use_true_random=False))
+@settings(max_examples=10, deadline=None)
+def test_neither_batch_size_nor_order_shows(batch_tokens: int, random: object) -> None:
+    rows = list(ROWS)
+    random.shuffle(rows)
+    expected, found = ask(), ask(rows, batch_tokens=batch_tokens)
+    assert_close(sorted(found.likelihoods, key=key), sorted(expected.likelihoods, key=key))
+
+    def answers(records: Records) -> set[tuple[str, ...]]:
+        return {dataclasses.astuple(record) for record in records.generations}
+
+    assert answers(found) == answers(expected)
+
+
+def test_the_same_questions_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        records.write(tmp_path / name, ask())
+    for file in ("likelihoods.parquet", "generations.parquet"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+@pytest.mark.parametrize(("under_attack", "expected"), [(False, {"none"}), (True, {"none", "other"})])
+def test_answers_are_generated_under_attack_only_on_request(under_attack: bool, expected: set[str]) -> None:
+    config = CONFIG.model_copy(update={"generate_under_attack": under_attack})
+    answers = inference.ask(MODEL, TOKENIZER, ROWS, ["none", "other"], ENCODING, config)
+    assert {record.condition for record in answers.generations} == expected
+    assert {record.condition for record in answers.likelihoods} == {"none", "other"}
+
+
+def test_a_broken_model_is_named_by_condition_split_and_row_without_text() -> None:
+    model = tiny_model()
+    with pytest.raises(NotFiniteError, match=r"'poison', split '\w+', row '\w+'") as caught:
+        inference.ask(model, TOKENIZER, ROWS, poisoned(model), ENCODING, CONFIG)
+    assert "\n" not in str(caught.value)
+    assert not any(row.answer and row.answer in str(caught.value) for row in ROWS)
+
+
+def test_a_model_that_cannot_share_prompts_is_asked_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = ask()
+    monkeypatch.setattr(inference.teacher_forcing, "reads_trees", lambda *_, **__: False)
+    with caplog.at_level(logging.WARNING, logger="lethe"):
+        found = ask()
+    assert "LlamaForCausalLM cannot share a prompt" in caplog.text
+    assert_close(found.likelihoods, expected.likelihoods)
+    assert found.generations == expected.generations
+
+
+def test_long_work_reports_progress_and_no_text(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(inference, "_SECONDS_BETWEEN_PROGRESS_LINES", 0.0)
+    with caplog.at_level(logging.INFO, logger="lethe"):
+        ask(batch_tokens=1)
+    line = re.compile(r"none: (scoring|generating): batch \d of 4, about \d+ s left")
+    assert len(caplog.messages) == 8
+    assert all(line.fullmatch(message) for message in caplog.messages)
+
+
+def test_a_recurrent_model_is_asked_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    config = AutoConfig.for_model(
+        "mamba", vocab_size=len(TOKENIZER), hidden_size=16, state_size=4, num_hidden_layers=1, eos_token_id=3
+    )
+    question = Row(id="q", cluster="c", question="Who?", answer="Ann", subset="forget")
+    answers = ask([question], AutoModelForCausalLM.from_config(config).eval())
+    assert "MambaForCausalLM cannot share a prompt" in caplog.text
+    assert len(answers.likelihoods) == 1
+    assert len(answers.generations) == 1

@@ -1,0 +1,223 @@
+import copy
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from lethe import artifacts, config, recipes, registry
+from lethe.errors import ArtifactError, ConfigError, LetheError
+from lethe.forget_objectives import npo
+from lethe.recipes import Grid, Training
+
+NPO = {
+    "forget_objective": {"name": "npo", "beta": 0.1, "reduction": "sequence_sum"},
+    "retain_objective": {"name": "nll"},
+    "combiner": {"name": "sum", "forget_weight": 1.0, "retain_weight": 2.0},
+    "optimizer": {"name": "adamw", "lr": 1e-5, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0},
+    "mask": {"name": "all"},
+    "training": {
+        "weights": "fp32_master",
+        "compute_dtype": "float32",
+        "steps": 30,
+        "batch_size": 4,
+        "accumulation": 1,
+        "schedule": "constant",
+        "warmup_steps": 3,
+        "max_grad_norm": None,
+        "checkpoint_steps": 10,
+    },
+}
+REMOVED = object()
+
+
+@pytest.fixture(autouse=True)
+def _in_a_workspace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def write(**library):
+    YAML().dump({"recipes": library}, config.PARAMS)
+
+
+def changed(path, value):
+    """The recipe NPO with another value under a dotted path."""
+    values = copy.deepcopy(NPO)
+    *parents, last = path.split(".")
+    block = values
+    for key in parents:
+        block = block[key]
+    if value is REMOVED:
+        del block[last]
+    else:
+        block[last] = value
+    return values
+
+
+def refusal(path, value):
+    """The message with which the recipe is refused after that change."""
+    write(npo=changed(path, value))
+    with pytest.raises(ConfigError) as error:
+        recipes.read("npo")
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_recipe_holds_the_modules_and_checked_settings_of_its_parts():
+    write(npo=NPO)
+    recipe = recipes.read("npo")
+    assert recipe.forget_objective.module is npo
+    assert recipe.forget_objective.config == npo.Config(beta=0.1, reduction="sequence_sum")
+    assert recipe.combiner.config.retain_weight == 2.0
+    assert recipe.training == Training(**NPO["training"])
+
+
+def test_no_retain_objective_is_none():
+    write(
+        alone={**NPO, "retain_objective": None, "combiner": {"name": "sum", "forget_weight": 1.0, "retain_weight": 0.0}}
+    )
+    assert recipes.read("alone").retain_objective is None
+    assert recipes.resolve("alone")["retain_objective"] is None
+
+
+def test_an_unknown_recipe_is_answered_with_the_nearest_one():
+    write(npo=NPO, simnpo=NPO)
+    with pytest.raises(ConfigError, match=r"no 'npoo' in recipes\. Did you mean 'npo'\? Known: npo, simnpo\."):
+        recipes.read("npoo")
+
+
+def test_a_name_that_would_leave_the_folder_of_recipes_is_refused():
+    write(**{"../npo": NPO})
+    with pytest.raises(ConfigError, match="letters, digits"):
+        recipes.read("../npo")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("forget_objective.name", "npoo", "no 'npoo' in forget_objectives. Did you mean 'npo'?"),
+        ("optimizer.name", "adam", "no 'adam' in optimizers. Did you mean 'adamw'?"),
+        ("forget_objective.betta", 1, "recipes.npo.forget_objective.betta: unknown key. Did you mean 'beta'?"),
+        ("training.step", 1, "recipes.npo.training.step: unknown key. Did you mean 'steps'?"),
+        ("retain_objectives", {}, "recipes.npo.retain_objectives: unknown key. Did you mean 'retain_objective'?"),
+        ("forget_objective.beta", REMOVED, "recipes.npo.forget_objective.beta: missing"),
+        ("training.weights", REMOVED, "recipes.npo.training.weights: missing"),
+        ("retain_objective", REMOVED, "recipes.npo.retain_objective: missing"),
+        ("combiner", None, "recipes.npo.combiner: "),
+        ("mask", {}, "recipes.npo.mask: expected a block with a 'name' from all, layers."),
+        ("mask", "all", "recipes.npo.mask: "),
+        ("forget_objective.beta", 0, "recipes.npo.forget_objective.beta: Input should be greater than 0; found 0."),
+        ("forget_objective.reduction", "sum", "'sequence_sum' or 'sequence_mean'; found 'sum'."),
+        ("optimizer.lr", float("inf"), "recipes.npo.optimizer.lr: Input should be a finite number"),
+        ("optimizer.lr", float("nan"), "recipes.npo.optimizer.lr: "),
+        ("optimizer.betas", [0.9, 1.0], "recipes.npo.optimizer.betas.1: Input should be less than 1"),
+        ("combiner.retain_weight", -1, "recipes.npo.combiner.retain_weight: "),
+        ("training.weights", "bf16", "'fp32_master' or 'bf16_in_place'; found 'bf16'."),
+        ("training.schedule", "cosine", "'constant' or 'linear'; found 'cosine'."),
+        ("training.steps", 0, "recipes.npo.training.steps: Input should be greater than 0; found 0."),
+        ("training.max_grad_norm", 0, "recipes.npo.training.max_grad_norm: "),
+        ("training.warmup_steps", 31, "recipes.npo.training.warmup_steps: more than steps (30); lower it; found 31."),
+        ("retain_objective", None, "recipes.npo: there is no retain_objective for retain_weight 2;"),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_where_and_what(path, value, message):
+    assert message in refusal(path, value)
+
+
+@pytest.mark.parametrize("retain_weight", [0.0, 1.0])
+def test_a_combiner_of_two_gradients_without_a_retain_objective_is_refused(retain_weight):
+    weights = {"forget_weight": 1.0, "retain_weight": retain_weight}
+    write(npo={**NPO, "retain_objective": None, "combiner": {"name": "sago", **weights, "zero_policy": "paper"}})
+    with pytest.raises(
+        ConfigError, match=r"no retain_objective for combiner 'sago'; name one of kl, nll, or use combiner 'sum'"
+    ):
+        recipes.read("npo")
+
+
+def test_resolved_it_names_its_numbers_and_its_files_by_their_hashes():
+    write(npo=NPO)
+    resolved = recipes.resolve("npo")
+    code = resolved.pop("code")
+    assert resolved == NPO
+    assert sorted(code) == [
+        "src/lethe/combiners/sum.py",
+        "src/lethe/forget_objectives/npo.py",
+        "src/lethe/masks/all.py",
+        "src/lethe/optimizers/adamw.py",
+        "src/lethe/retain_objectives/nll.py",
+    ]
+    npo_source = Path(npo.__file__).read_bytes()
+    assert code["src/lethe/forget_objectives/npo.py"] == hashlib.sha256(npo_source).hexdigest()
+
+
+def test_numbers_written_in_another_way_resolve_to_the_same():
+    write(
+        npo=NPO,
+        same=changed("optimizer.lr", "0.00001") | {"combiner": {"retain_weight": 2, "forget_weight": 1, "name": "sum"}},
+    )
+    assert json.dumps(recipes.resolve("npo")) == json.dumps(recipes.resolve("same"))
+
+
+def test_its_files_are_those_of_its_components():
+    write(npo=NPO)
+    files = recipes.component_files(recipes.read("npo"))
+    assert [file.name for file in files] == ["npo.py", "nll.py", "sum.py", "adamw.py", "all.py"]
+    assert all(file.is_file() for file in files)
+
+
+@pytest.fixture
+def resolved():
+    """The file of a resolved recipe."""
+    write(npo=NPO)
+    artifacts.write_json(artifacts.recipe("npo"), recipes.resolve("npo"))
+    return artifacts.recipe("npo")
+
+
+def test_the_recipe_in_a_file_is_the_one_that_was_resolved_whatever_params_say_now(resolved):
+    expected = recipes.read("npo")
+    config.PARAMS.unlink()
+    assert recipes.from_resolved(resolved) == expected
+
+
+def test_a_recipe_whose_component_has_changed_since_is_refused(resolved, monkeypatch, tmp_path):
+    for file in recipes.component_files(recipes.from_resolved(resolved)):
+        copied = tmp_path / "lethe" / file.relative_to(registry.LIBRARY)
+        copied.parent.mkdir(parents=True)
+        copied.write_bytes(file.read_bytes() + b"# changed\n")
+    monkeypatch.setattr(registry, "LIBRARY", tmp_path / "lethe")
+    with pytest.raises(ArtifactError, match=r"npo\.json: a component has changed .*run `dvc repro resolve`"):
+        recipes.from_resolved(resolved)
+
+
+@pytest.mark.parametrize("damage", [{"training": None}, {"mask": {"name": "lost"}}, {"code": {}}, {"more": 1}])
+def test_a_damaged_file_is_refused_in_one_line(resolved, damage):
+    artifacts.write_json(resolved, artifacts.read_json(resolved) | damage)
+    with pytest.raises(ArtifactError, match=r"npo\.json: .*run `dvc repro resolve`\.$"):
+        recipes.from_resolved(resolved)
+
+
+def test_a_missing_file_is_an_error_of_ours_too():
+    with pytest.raises(LetheError, match="no such file"):
+        recipes.from_resolved(artifacts.recipe("npo"))
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"recipes": []}, "grid.recipes: "),
+        ({"seeds": []}, "grid.seeds: "),
+        ({"recipes": ["npo", "npo"]}, "grid.recipes: 'npo' stands there more than once; name it once; found"),
+        ({"seeds": [0, 1, 0]}, "grid.seeds: 0 stands there more than once"),
+        ({"seeds": ["0"]}, "grid.seeds.0: Input should be a valid integer; found '0'."),
+        ({"seeds": [0.5]}, "grid.seeds.0: Input should be a valid integer"),
+        ({"seeds": [-1]}, "grid.seeds.0: "),
+        ({"recipes": "npo"}, "grid.recipes: Input should be a valid list"),
+    ],
+)
+def test_a_grid_with_no_or_doubled_cells_is_refused_in_one_line(grid, message):
+    values = {"recipes": ["npo"], "seeds": [0], "attacks": ["none"]} | grid
+    with pytest.raises(ConfigError) as error:
+        config.parse(Grid, values, "grid")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,184 @@
+"""The page: whole, honest about what is missing, quiet about what is private, the same bytes every time."""
+
+import html.parser
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lethe import artifacts, report, tables
+from lethe.evidence import Evidence
+from lethe.samples import samples
+from tests import experiment
+
+VOID = {"meta", "link", "br", "hr", "img", "input", "col", "wbr"}
+
+
+def page(evidence: Evidence) -> str:
+    rows = tables.summary(evidence)
+    worst = {row.model: row.worst_condition for row in rows if row.model not in artifacts.CONTROLS}
+    return report.render(evidence, rows, samples(evidence, worst, 10))
+
+
+@pytest.fixture(autouse=True)
+def _workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def public_page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("public"))
+        return page(experiment.write_experiment())
+
+
+class Structure(html.parser.HTMLParser):
+    """Collects tags, and what is open when the page ends or closes out of order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.errors: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.errors.append(f"</{tag}> at {self.getpos()}")
+
+    def attributes(self, name: str) -> list[str]:
+        return [attributes[name] or "" for _, attributes in self.tags if name in attributes]
+
+
+def test_the_page_is_well_formed(public_page: str) -> None:
+    structure = Structure(public_page)
+    assert structure.errors == []
+    assert structure.open == []
+    assert public_page.startswith("<!DOCTYPE html>")
+
+
+def test_ids_are_unique_and_every_link_leads_to_one(public_page: str) -> None:
+    structure = Structure(public_page)
+    names = structure.attributes("id")
+    assert len(names) == len(set(names))
+    assert {link for link in structure.attributes("href") if link[1:] not in names} == set()
+
+
+def test_the_page_stands_alone(public_page: str) -> None:
+    tags = {tag for tag, _ in Structure(public_page).tags}
+    assert tags.isdisjoint({"script", "link", "img", "iframe", "object", "embed", "form", "base"})
+    assert "://" not in public_page
+    assert "@import" not in public_page
+    assert not re.search(r"url\((?!#)", public_page)
+
+
+def test_every_table_has_headers_and_every_figure_words(public_page: str) -> None:
+    structure = Structure(public_page)
+    tables_and_headers = [attributes.get("scope") for tag, attributes in structure.tags if tag == "th"]
+    assert set(tables_and_headers) == {"col", "row"}
+    assert all(attributes.get("aria-label") for tag, attributes in structure.tags if tag == "svg")
+
+
+def test_every_model_scheme_and_gate_appears(public_page: str) -> None:
+    for name in experiment.models():
+        assert f'<th scope="row"><span class="name">{name}</span></th>' in public_page
+        assert f'<th scope="col"><span class="name">{name}</span></th>' in public_page
+    for label in ("8 bits, per channel", "NF4, 4 bits", "FP4, 4 bits", "4 bits, groups of 32, asymmetric"):
+        assert f'<th scope="row">{label}</th>' in public_page
+    for gate in experiment.gates(returned=True):
+        assert gate["rule"] in public_page.replace("&#39;", "'")
+
+
+def test_what_was_not_tested_is_listed(public_page: str) -> None:
+    untested = public_page[public_page.index('id="not-tested"') :]
+    for attack in ("relearning", "sampling", "prompts", "weights", "representations", "membership"):
+        assert f"<strong>{attack}</strong>" in untested
+    assert "<strong>quantization</strong>" not in untested
+
+
+def test_the_page_names_hashes_parameters_and_versions(public_page: str) -> None:
+    provenance = public_page[public_page.index('id="provenance"') :]
+    for word in (
+        "0" * 64,
+        "ab" * 32,
+        "optimizer.lr",
+        "torch",
+        report.versions()["transformers"],
+        "bf16_in_place",
+    ):
+        assert word in provenance
+
+
+def test_the_page_claims_evidence_and_no_proof(public_page: str) -> None:
+    assert "never a proof" in public_page
+
+
+def test_the_same_inputs_give_the_same_bytes() -> None:
+    experiment.write_experiment()
+    assert page(experiment.evidence()) == page(experiment.evidence())
+
+
+def test_ten_public_answers_stand_side_by_side(public_page: str) -> None:
+    assert public_page.count('<div class="sample">') == 10
+    assert "<mark>Zimlefane 0.</mark>" in public_page
+
+
+def test_private_text_never_appears() -> None:
+    private = page(experiment.write_experiment(public_text=False))
+    assert "does not say that the text of this data source is public" in private
+    for row in experiment.question_rows():
+        assert row.answer not in private
+        assert row.question not in private
+    assert "Nowhere" not in private
+
+
+@pytest.mark.parametrize("name", ["retain", "npo_bf16-0"])
+def test_a_model_without_scores_is_not_measured(name: str) -> None:
+    experiment.write_experiment()
+    artifacts.remove(artifacts.scores(name))
+    text = page(experiment.evidence())
+    row = text[text.index(f'<th scope="row"><span class="name">{name}</span></th>') :].split("</tr>")[0]
+    assert row.count("not measured") == 4
+    assert f"{name} was not scored" in row
+    assert "0.000" not in row
+
+
+def test_a_page_can_be_made_from_nothing_and_says_so() -> None:
+    text = page(experiment.evidence())
+    assert Structure(text).errors == []
+    assert text.count("not measured") > 20
+    assert "0.000" not in text
+
+
+def test_no_path_of_a_machine_gets_into_the_page() -> None:
+    experiment.write_experiment()
+    artifacts.write_json(artifacts.recipe("grad_ascent"), {"source": "/home/someone/checkpoint"})
+    assert "/home/someone" not in page(experiment.evidence())
+
+
+def test_what_a_model_says_cannot_become_markup() -> None:
+    evidence = experiment.write_experiment()
+    evil = "<script>alert(1)</script>"
+    shown = samples(evidence, {}, 1)
+    shown[0] = type(shown[0])(evil, evil, shown[0].answers)
+    text = report.render(evidence, tables.summary(evidence), shown)
+    assert evil not in text
+    assert "&lt;script&gt;" in text
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e6, max_value=1e6))
+def test_a_number_is_shown_close_to_what_it_is(value: float) -> None:
+    shown = float(report.number(value).replace("\N{MINUS SIGN}", "-"))
+    assert shown == pytest.approx(value, abs=0.0005001, rel=0.0501)
+    assert (shown == 0) == (value == 0)

@@ -1,0 +1,176 @@
+import json
+
+import pytest
+
+from lethe import config, interviews, scoring
+from lethe.errors import ArtifactError, ConfigError
+from tests.synthetic_records import BOOTSTRAP, SCHEMES, model_records
+
+PARAMS = """
+metrics:
+  probability: {}
+  truth_ratio: {mean: geometric}
+  exact_memorization: {drop_eos: never}
+  extraction_strength: {drop_eos: never}
+  rouge: {stemmer: true}
+  model_utility: {components: [probability, rouge, truth_ratio]}
+  forget_quality: {mean: geometric, permutation_samples: 99, seed: 0}
+"""
+SETTINGS = scoring.Config.model_validate(
+    {
+        "bootstrap": BOOTSTRAP.model_dump(),
+        "smallest_denominator": 0.02,
+        "gates": {
+            "equivalence_margin": 0.05,
+            "equivalence_confidence": 0.9,
+            "over_forgetting_margin": 0.05,
+            "utility_share": 0.95,
+            "largest_excess": 0.1,
+        },
+    }
+)
+OTHERS = {"retain": 0.9, "holdout": 0.3, "world_facts": 0.8}
+
+
+def said(model, forget, attacked=None, schemes=SCHEMES):
+    """A model that knows forget with these probabilities, plainly and under the last scheme."""
+    families = {"none": model_records({"forget": forget, **OTHERS})}
+    if schemes:
+        mild = model_records({"forget": forget, **OTHERS}, conditions=schemes[:-1])
+        strong = model_records({"forget": attacked or forget, **OTHERS}, conditions=schemes[-1:])
+        families["quantization"] = interviews.Records(
+            mild.likelihoods + strong.likelihoods, mild.generations + strong.generations
+        )
+    return interviews.interview(model, families)
+
+
+TARGET, RETAIN = said("target", 0.97), said("retain", 0.3)
+
+
+@pytest.fixture
+def wanted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config.PARAMS.write_text(PARAMS)
+    return scoring.metrics()
+
+
+def scored(model, wanted, target=TARGET, retain=RETAIN):
+    return scoring.as_json(scoring.score(model, target, retain, wanted, SETTINGS))
+
+
+def test_a_model_like_the_retain_model_is_forgotten_without_any_excess(wanted):
+    file = scored(said("ideal-0", 0.3), wanted)
+    assert [attack["excess"]["value"] for attack in file["attacks"].values()] == [0.0, 0.0]
+    assert [attack["excess"]["high"] for attack in file["attacks"].values()] == [0.0, 0.0]
+    for scores in file["conditions"].values():
+        assert scores["overall"]["forget_quality"]["value"] == 1.0
+        assert scores["overall"]["forget_distance"]["value"] == 0.0
+    assert file["verdict"] == {"level": "L0 output suppressed", "text": "forgotten, survives quantization"}
+
+
+def test_a_model_that_never_forgot_is_told_so(wanted):
+    file = scored(said("lazy-0", 0.97), wanted)
+    assert file["attacks"]["int4_channel"]["excess"]["value"] == pytest.approx(1.0)
+    assert file["attacks"]["int4_channel"]["gap_closed"]["value"] is None
+    assert file["verdict"] == {"level": "none", "text": "not forgotten"}
+
+
+def test_knowledge_that_comes_back_is_found_at_its_scheme(wanted):
+    file = scored(said("shallow-0", 0.3, attacked=0.8), wanted)
+    assert file["verdict"]["text"].startswith("comes back at int4_channel (excess 0.7")
+    assert file["attacks"]["int8_channel"]["own_gain"]["value"] == 0.0
+    headline = scoring.headline(file)
+    assert headline["worst_attack"] == "int4_channel"
+    assert headline["worst_forget_probability"] == file["conditions"]["int4_channel"]["forget"]["probability"]["value"]
+    assert headline["worst_excess_upper"] == file["attacks"]["int4_channel"]["excess"]["high"]
+    assert headline["verdict"] == file["verdict"]["text"]
+
+
+def test_an_attacked_model_is_compared_with_the_retain_model_under_the_same_attack(wanted):
+    model, retain = said("npo-0", 0.4, attacked=0.6), said("retain", 0.3, attacked=0.6)
+    conditions = scored(model, wanted, retain=retain)["conditions"]
+    assert conditions["int4_channel"]["overall"]["forget_quality"]["value"] == 1.0
+    assert conditions["none"]["overall"]["forget_quality"]["value"] < 0.05
+
+
+def test_the_equivalence_gate_has_its_own_confidence(wanted):
+    strict = SETTINGS.gates.model_copy(update={"equivalence_confidence": 0.999})
+    settings = SETTINGS.model_copy(update={"gates": strict})
+    model = said("npo-0", 0.6)
+    usual, stricter = (scoring.score(model, TARGET, RETAIN, wanted, each) for each in (SETTINGS, settings))
+    assert usual["conditions"] == stricter["conditions"]
+    lows = [float(file["gates"][1].observed.split("[")[1].split(",")[0]) for file in (usual, stricter)]
+    assert lows[1] < lows[0]
+
+
+def test_the_file_has_every_condition_split_and_metric_as_a_leaf(wanted):
+    file = scored(said("npo-0", 0.4), wanted)
+    assert list(file["conditions"]) == ["none", *SCHEMES]
+    per_split = {
+        "probability",
+        "truth_ratio",
+        "truth_ratio_knowledge",
+        "exact_memorization",
+        "extraction_strength",
+        "rouge",
+    }
+    for scores in file["conditions"].values():
+        assert set(scores) == {"forget", "retain", "holdout", "world_facts", "overall"}
+        assert set(scores["forget"]) == per_split
+        assert set(scores["world_facts"]) == per_split | {"normalised_probability"}
+        assert {"model_utility", "forget_quality", "forget_distance"} <= set(scores["overall"])
+        for split in scores.values():
+            assert all(set(leaf) == {"value", "low", "high", "n", "unscored"} for leaf in split.values())
+    assert file["conditions"]["none"]["forget"]["probability"]["n"] == 24
+    json.dumps(file, allow_nan=False)
+
+
+def test_the_controls_have_scores_but_no_attack_numbers_no_gates_and_no_verdict(wanted):
+    for control in (TARGET, RETAIN):
+        file = scored(control, wanted)
+        assert (file["attacks"], file["gates"], file["verdict"]) == ({}, [], None)
+        assert "verdict" not in scoring.headline(file)
+        assert scoring.headline(file)["worst_attack"] in SCHEMES
+
+
+def test_without_an_attack_the_headline_has_no_worst_case(wanted):
+    plain = [said(name, known, schemes=()) for name, known in (("npo-0", 0.3), ("target", 0.97), ("retain", 0.3))]
+    file = scored(plain[0], wanted, *plain[1:])
+    assert file["verdict"]["text"] == "forgotten, quantization not tested"
+    assert not any(name.startswith("worst") for name in scoring.headline(file))
+
+
+def test_the_same_records_give_the_same_file(wanted):
+    assert scored(said("npo-0", 0.4), wanted) == scored(said("npo-0", 0.4), wanted)
+
+
+def test_missing_retain_records_stop_the_scoring(wanted):
+    with pytest.raises(ArtifactError, match="data/records/retain"):
+        scored(said("npo-0", 0.4), wanted, retain=said("retain", 0.3, schemes=()))
+
+
+def test_a_metric_that_is_not_configured_leaves_its_gates_untested(wanted):
+    few = [metric for metric in wanted if metric.name == "probability"]
+    file = scored(said("npo-0", 0.3), few)
+    passed = {gate["id"]: gate["passed"] for gate in file["gates"]}
+    assert (passed["G1"], passed["G2"], passed["G3"], passed["G5"]) == (None, True, None, True)
+    assert scoring.headline(file)["model_utility"] is None
+
+
+def test_what_is_missing_is_said_with_what_it_needs(wanted, caplog):
+    bare = model_records({"forget": 0.3, **OTHERS})
+    answers = [item for item in bare.likelihoods if item.kind == "answer"]
+    interviewed = interviews.interview("npo-0", {"none": interviews.Records(answers, bare.generations)})
+    caplog.set_level("INFO", logger="lethe")
+    file = scored(interviewed, wanted, interviewed, interviewed)
+    assert file["conditions"]["none"]["forget"]["truth_ratio"] == {
+        "value": None, "low": None, "high": None, "n": 0, "unscored": 24,
+    }  # fmt: skip
+    said_so = "truth_ratio is missing on forget, retain, holdout, world_facts; it needs likelihoods, paraphrased"
+    assert said_so in caplog.text
+
+
+def test_a_misspelt_metric_is_named_with_its_nearest(wanted):
+    config.PARAMS.write_text(PARAMS.replace("rouge", "rogue"))
+    with pytest.raises(ConfigError, match=r"no 'rogue' in metrics\. Did you mean 'rouge'"):
+        scoring.metrics()

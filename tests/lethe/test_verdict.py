@@ -1,0 +1,151 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lethe import verdict
+from lethe.scores import Score
+from lethe.verdict import Findings, Limits
+
+LIMITS = Limits(
+    equivalence_margin=0.05,
+    equivalence_confidence=0.9,
+    over_forgetting_margin=0.05,
+    utility_share=0.95,
+    largest_excess=0.1,
+)
+MISSING = Score(None, None, None, 0, 9)
+
+
+def around(value, width=0.02):
+    return Score(value, value - width, value + width, 9, 0)
+
+
+GOOD = Findings(
+    differences=dict.fromkeys(verdict.COMPARED, around(0.01)),
+    utility=around(0.78),
+    target_utility=around(0.8),
+    excess={"int8_channel": around(0.0), "int4_channel": around(0.05)},
+    num_not_finite=0,
+)
+
+
+def judged(found):
+    gates = verdict.gates(found, LIMITS)
+    return {gate.id: gate for gate in gates}, verdict.verdict(found, gates, LIMITS)
+
+
+def differing(**differences):
+    return replace(GOOD, differences={**GOOD.differences, **differences})
+
+
+def test_a_good_model_passes_what_was_tested_and_claims_no_more():
+    gates, found = judged(GOOD)
+    assert [gates[name].passed for name in ("G0", "G1", "G2", "G3", "G5")] == [True] * 5
+    assert found == ("L0 output suppressed", "forgotten, survives quantization")
+
+
+def test_gates_that_need_other_attacks_are_reported_as_not_tested():
+    gates, _ = judged(GOOD)
+    assert list(gates) == [f"G{number}" for number in range(9)]
+    assert {(gates[name].passed, gates[name].observed) for name in ("G4", "G6", "G7", "G8")} == {(None, "not tested")}
+
+
+def test_knowledge_above_the_retain_model_is_not_forgotten():
+    gates, found = judged(differing(probability=around(0.4)))
+    assert gates["G1"].passed is False
+    assert found == ("none", "not forgotten")
+
+
+def test_a_wide_interval_shows_nothing():
+    gates, found = judged(differing(extraction_strength=around(0.01, width=0.06)))
+    assert gates["G1"].passed is False
+    assert found.text == "forgetting not shown: intervals too wide"
+
+
+def test_far_below_the_retain_model_is_over_forgotten():
+    gates, found = judged(differing(probability=around(-0.2)))
+    assert (gates["G1"].passed, gates["G2"].passed) == (False, False)
+    assert found == ("none", "over-forgotten")
+
+
+def test_a_wrecked_model_is_told_everything_that_is_wrong_with_it():
+    found = judged(replace(differing(probability=around(-0.2)), utility=around(0.1)))[1]
+    assert found.text == "over-forgotten, utility lost"
+
+
+def test_utility_is_held_against_the_target():
+    # 0.95 · 0.8 = 0.76
+    assert judged(replace(GOOD, utility=around(0.761)))[0]["G3"].passed is True
+    gates, found = judged(replace(GOOD, utility=around(0.759)))
+    assert (gates["G3"].passed, gates["G3"].observed) == (False, "0.759 of 0.800")
+    assert found.text == "utility lost"
+
+
+def test_knowledge_that_returns_is_named_with_its_scheme():
+    gates, found = judged(replace(GOOD, excess={"int8_channel": around(0.01), "int4_channel": around(0.41)}))
+    assert gates["G5"].passed is False
+    assert gates["G5"].observed == "int4_channel: +0.410 [+0.390, +0.430]"
+    # The forgetting itself still stands at level 0.
+    assert found == ("L0 output suppressed", "comes back at int4_channel (excess 0.41)")
+
+
+def test_a_return_that_the_interval_cannot_exclude_is_not_called_a_return():
+    found = judged(replace(GOOD, excess={"int4_channel": around(0.09, width=0.03)}))[1]
+    assert found.text == "forgotten, return not excluded at int4_channel (excess up to 0.12)"
+
+
+def test_without_quantization_nothing_is_claimed_about_it():
+    gates, found = judged(replace(GOOD, excess={}))
+    assert (gates["G5"].passed, gates["G5"].observed) == (None, "not tested")
+    assert found.text == "forgotten, quantization not tested"
+
+
+def test_an_excess_without_interval_does_not_pass():
+    gates, found = judged(replace(GOOD, excess={"int4_channel": Score(0.0, None, None, 9, 0), "nf4": around(0.05)}))
+    assert gates["G5"].passed is None
+    assert found.text == "forgotten, survival of quantization not decided"
+
+
+def test_a_missing_measurement_is_neither_passed_nor_failed():
+    gates, found = judged(replace(differing(truth_ratio_knowledge=MISSING), utility=MISSING))
+    assert (gates["G1"].passed, gates["G3"].passed) == (None, None)
+    assert "missing (9 of 9 questions unscored)" in gates["G1"].observed
+    assert found == ("none", "forgetting not fully tested")
+
+
+def test_a_missing_utility_is_said():
+    gates, found = judged(replace(GOOD, utility=MISSING))
+    assert gates["G3"].observed == "not tested: 9 components of model utility are missing"
+    assert found == ("none", "forgotten, survives quantization, utility not tested")
+
+
+def test_records_that_are_not_finite_void_the_verdict():
+    gates, found = judged(replace(GOOD, num_not_finite=3))
+    assert gates["G0"].passed is False
+    assert found == ("none", "records are not finite")
+
+
+def test_the_worst_scheme_has_the_largest_upper_bound():
+    excess = {"a": around(0.1, width=0.3), "b": around(0.2, width=0.1)}
+    assert verdict.worst_scheme(excess) == "a"  # 0.4 against 0.3
+    assert verdict.worst_scheme({**excess, "c": Score(0.0, None, None, 9, 0)}) == "c"
+    assert verdict.worst_scheme({}) is None
+
+
+@given(st.lists(st.sampled_from([True, False, None]), min_size=9, max_size=9))
+def test_a_level_is_claimed_only_if_every_gate_up_to_it_passed(passed):
+    gates = [verdict.Gate(f"G{number}", "", "", value) for number, value in enumerate(passed)]
+    level = verdict.verdict(GOOD, gates, LIMITS).level
+    claimed = [name for name, _ in verdict.LEVELS].index(level) + 1 if level != verdict.NO_LEVEL else 0
+    for position, (_, needed) in enumerate(verdict.LEVELS):
+        if position < claimed:
+            assert all(passed[int(gate[1])] is True for gate in needed)
+    if claimed < len(verdict.LEVELS):
+        assert not all(passed[int(gate[1])] is True for gate in verdict.LEVELS[claimed][1])
+
+
+@pytest.mark.parametrize("key", LIMITS.model_dump())
+def test_no_threshold_has_a_default(key):
+    assert Limits.model_fields[key].is_required()

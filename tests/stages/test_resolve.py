@@ -1,0 +1,117 @@
+import json
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from lethe import artifacts, config, doors, recipes, registry
+from stages import resolve
+
+TRAINING = {
+    "weights": "fp32_master",
+    "compute_dtype": "float32",
+    "steps": 30,
+    "batch_size": 4,
+    "accumulation": 1,
+    "schedule": "constant",
+    "warmup_steps": 3,
+    "max_grad_norm": 1.0,
+    "checkpoint_steps": 10,
+}
+
+
+def recipe(forget_objective):
+    return {
+        "forget_objective": forget_objective,
+        "retain_objective": {"name": "nll"},
+        "combiner": {"name": "sum", "forget_weight": 1.0, "retain_weight": 1.0},
+        "optimizer": {"name": "adamw", "lr": 1e-5, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0},
+        "mask": {"name": "all"},
+        "training": TRAINING,
+    }
+
+
+LIBRARY = {
+    "npo": recipe({"name": "npo", "beta": 0.1, "reduction": "sequence_sum"}),
+    "graddiff": recipe({"name": "grad_ascent"}),
+    "broken": recipe({"name": "npo", "beta": -1, "reduction": "sequence_sum"}),
+}
+
+
+@pytest.fixture(autouse=True)
+def _in_a_workspace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*names, **grid):
+    values = {"recipes": list(names), "seeds": [0], "attacks": ["none"]} | grid
+    YAML().dump({"grid": values, "recipes": LIBRARY}, config.PARAMS)
+    with doors.reporting_errors():
+        resolve.main()
+
+
+def written():
+    return {path.name: path.read_bytes() for path in artifacts.RECIPES.iterdir()}
+
+
+def test_every_recipe_of_the_grid_and_no_other_gets_a_file():
+    run("npo", "graddiff")
+    assert sorted(written()) == ["graddiff.json", "npo.json"]
+    assert json.loads(written()["npo.json"]) == recipes.resolve("npo")
+
+
+def test_a_recipe_taken_out_of_the_grid_leaves_no_file_behind():
+    run("npo", "graddiff")
+    run("npo")
+    assert sorted(written()) == ["npo.json"]
+
+
+def test_the_same_params_give_the_same_bytes_in_any_order():
+    run("npo", "graddiff")
+    first = written()
+    run("graddiff", "npo")
+    assert written() == first
+
+
+def test_a_mistake_in_any_recipe_is_found_first_and_leaves_the_earlier_result():
+    run("npo", "graddiff")
+    before = written()
+    with pytest.raises(
+        SystemExit, match=r"^error: params\.yaml: recipes\.broken\.forget_objective\.beta: [^\n]*found -1\.$"
+    ):
+        run("npo", "broken")
+    assert written() == before
+    assert list(artifacts.DATA.iterdir()) == [artifacts.RECIPES]
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"recipes": []}, "recipes: List should have at least 1 item"),
+        ({"recipes": ["npo", "npo"]}, "recipes: 'npo' stands there more than once"),
+        ({"seeds": ["a"]}, "seeds.0: Input should be a valid integer"),
+    ],
+)
+def test_an_empty_doubled_or_misspelt_grid_is_one_line(grid, message):
+    with pytest.raises(SystemExit, match=rf"^error: params\.yaml: grid\.{message}[^\n]*$"):
+        run("npo", **grid)
+    assert not artifacts.DATA.exists()
+
+
+def test_editing_a_component_changes_the_files_of_its_recipes_alone(tmp_path, monkeypatch):
+    run("npo", "graddiff")
+    before = written()
+    monkeypatch.setattr(registry, "LIBRARY", library_with_an_edited_npo(tmp_path))
+    run("npo", "graddiff")
+    after = written()
+    assert after["npo.json"] != before["npo.json"]
+    assert after["graddiff.json"] == before["graddiff.json"]
+
+
+def library_with_an_edited_npo(folder: Path) -> Path:
+    for kind in recipes.KINDS.values():
+        for name in registry.names(kind):
+            source, copied = registry.source_file(kind, name), folder / "lethe" / kind / f"{name}.py"
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            copied.write_bytes(source.read_bytes() + (b"# edited\n" if name == "npo" else b""))
+    return folder / "lethe"

@@ -1,0 +1,84 @@
+import subprocess
+import sys
+
+import pytest
+
+from lethe import artifacts, config, records
+from lethe.errors import ArtifactError
+from stages import score
+from tests.synthetic_records import SCHEMES, model_records
+
+PARAMS = """
+grid: {attacks: [none, quantization]}
+metrics:
+  probability: {}
+  truth_ratio: {mean: geometric}
+  extraction_strength: {drop_eos: never}
+  rouge: {stemmer: true}
+  model_utility: {components: [probability, rouge, truth_ratio]}
+  forget_quality: {mean: geometric, permutation_samples: 99, seed: 0}
+score:
+  bootstrap: {samples: 200, confidence: 0.95, seed: 0, max_unscored: 0.01}
+  smallest_denominator: 0.02
+  gates:
+    equivalence_margin: 0.05
+    equivalence_confidence: 0.9
+    over_forgetting_margin: 0.05
+    utility_share: 0.95
+    largest_excess: 0.1
+"""
+KNOWN = {"target": 0.97, "retain": 0.3, "npo-0": 0.31}
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config.PARAMS.write_text(PARAMS)
+    for model, forget in KNOWN.items():
+        for attack, conditions in (("none", ["none"]), ("quantization", SCHEMES)):
+            said = model_records({"forget": forget, "retain": 0.9, "world_facts": 0.8}, conditions=conditions)
+            with artifacts.replacing(artifacts.records(model, attack)) as folder:
+                records.write(folder, said)
+    return tmp_path
+
+
+def test_a_cell_gets_its_score_file_and_its_headline(workspace):
+    score.main("npo-0")
+    file = artifacts.read_json(artifacts.scores("npo-0"))
+    assert file["model"] == "npo-0"
+    assert set(file["conditions"]) == {"none", *SCHEMES}
+    assert set(file["attacks"]) == set(SCHEMES)
+    assert file["verdict"]["text"] == "forgotten, survives quantization"
+    headline = artifacts.read_json(artifacts.metrics("npo-0"))
+    assert headline["forget_probability"] == pytest.approx(0.31, abs=0.02)
+    assert 8 <= len(headline) <= 12
+    assert all(value is None or isinstance(value, float | int | str) for value in headline.values())
+
+
+@pytest.mark.parametrize("control", artifacts.CONTROLS)
+def test_a_control_is_scored_without_any_cell(workspace, control):
+    artifacts.remove(artifacts.records("npo-0", "none").parent)
+    score.main(control)
+    assert artifacts.read_json(artifacts.scores(control))["verdict"] is None
+
+
+def test_the_same_records_give_the_same_bytes(workspace):
+    written = []
+    for _ in range(2):
+        score.main("npo-0")
+        written.append((artifacts.scores("npo-0").read_bytes(), artifacts.metrics("npo-0").read_bytes()))
+    assert written[0] == written[1]
+
+
+def test_a_missing_control_stops_the_stage_and_leaves_no_output(workspace):
+    artifacts.remove(artifacts.records("retain", "quantization"))
+    with pytest.raises(ArtifactError, match="data/records/retain/quantization"):
+        score.main("npo-0")
+    assert not artifacts.scores("npo-0").exists()
+
+
+def test_scoring_imports_neither_torch_nor_pandas_nor_what_no_metric_asks_for():
+    heavy = ("torch", "transformers", "scipy", "nltk", "pandas")
+    code = f"import sys, stages.score; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
