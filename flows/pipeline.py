@@ -81,7 +81,8 @@ def run_without_prefect(
 def _run_tasks(workers: int) -> Summary:
     graph = stage_graph()
     # The runners are left first: threads that wait for them are free then.
-    with ThreadPoolTaskRunner(max_workers=workers) as threads, Runners(workers) as runners:
+    pool: ThreadPoolTaskRunner[State] = ThreadPoolTaskRunner(max_workers=workers)
+    with pool as threads, Runners(workers) as runners:
         futures: dict[str, Any] = {}
         for stage, upstream in graph.items():
             futures[stage] = threads.submit(

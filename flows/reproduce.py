@@ -1,4 +1,4 @@
-"""A process that reproduces DVC stages one by one, as its parent asks for them; ends when the parent is gone.
+"""A process that reproduces DVC stages one by one, as its parent asks for them, and ends with the parent.
 
 A process of its own, because DVC's locks belong to a process id, and because only so the last words of one
 stage can be told from those of another that runs beside it. Kept for many stages: loading DVC costs more than
@@ -7,11 +7,14 @@ a stage that is up to date. Run as a file, so that it needs nothing but DVC on i
 
 import contextlib
 import os
+import queue
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
+import psutil
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.stage.exceptions import StageCmdFailedError
@@ -20,10 +23,25 @@ _KEPT_BYTES = 8192  # of stderr: enough for the last line of any traceback
 
 
 def main(channel: int) -> None:
-    """Answer each stage name that arrives with (it ran, what went wrong)."""
-    with Connection(channel) as parent, contextlib.suppress(EOFError, BrokenPipeError):
-        while True:
-            parent.send(reproduce(parent.recv()))
+    """Answer each stage name that arrives with (it ran, what went wrong), until None arrives or the parent dies."""
+    with Connection(channel) as parent, contextlib.suppress(BrokenPipeError):
+        asked: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        threading.Thread(target=_listen, args=(parent, asked), daemon=True).start()
+        while (stage := asked.get()) is not None:
+            parent.send(reproduce(stage))
+
+
+def _listen(parent: Connection, asked: "queue.SimpleQueue[str | None]") -> None:
+    with contextlib.suppress(EOFError, OSError):
+        while (stage := parent.recv()) is not None:
+            asked.put(stage)
+    asked.put(None)
+    # A stage without its run would write beside the next one. DVC itself lives on to give its locks back.
+    while True:
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        time.sleep(0.1)
 
 
 def reproduce(stage: str) -> tuple[bool, str | None]:

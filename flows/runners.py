@@ -51,7 +51,7 @@ class Runners:
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self._is_stopped = error is not None
         for runner in self._started:
-            runner.end(at_once=self._is_stopped)
+            runner.end()
 
     def reproduce(self, stage: str) -> Outcome:
         """Bring one stage up to date in a runner that is free, or as soon as one is."""
@@ -61,10 +61,10 @@ class Runners:
             ran, problem = runner.reproduce(stage)
         except (EOFError, OSError):
             self._drop(runner)
-            runner, ran, problem = None, False, _STOPPED if self._is_stopped else _DIED
+            runner, ran, problem = None, False, _DIED
         finally:
             self._free.put(runner)
-        self.outcomes[stage] = Outcome(stage, ran, problem)
+        self.outcomes[stage] = Outcome(stage, ran, _STOPPED if problem and self._is_stopped else problem)
         return self.outcomes[stage]
 
     def _start(self) -> "_Runner":
@@ -77,7 +77,7 @@ class Runners:
         # Its stage may have survived it, and would write beside whoever takes the stage up again.
         if runner is not None and not self._is_stopped:
             self._started.remove(runner)
-            runner.end(at_once=True)
+            runner.end()
 
 
 class _Runner:
@@ -87,7 +87,7 @@ class _Runner:
             [sys.executable, "-P", str(_PROGRAM), str(theirs.fileno())],
             env=_environment(),
             pass_fds=[theirs.fileno()],
-            start_new_session=True,  # ended with its stage as one group; finishes its stage if we are killed
+            start_new_session=True,  # it and its stage are one group, that is ended as one
         )
         theirs.close()
 
@@ -96,20 +96,14 @@ class _Runner:
         ran, problem = self._channel.recv()
         return ran, problem
 
-    def end(self, *, at_once: bool) -> None:
-        if at_once:
-            self._signal(signal.SIGTERM)
-        else:
-            self._channel.close()
-        try:
+    def end(self) -> None:
+        with contextlib.suppress(OSError):  # it may have died
+            self._channel.send(None)
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._signal(signal.SIGKILL)
-            self._process.wait()
-
-    def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number)
+        with contextlib.suppress(ProcessLookupError):  # a stage may have outlived its runner
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
 
 def _environment() -> dict[str, str]:

@@ -8,7 +8,7 @@ from lethe.rows import read_rows
 def main(control: str) -> None:
     """Write the target model (forget and retain) or the retain model (never forget), and its learning curve."""
     settings = config.section(finetuning.Config, "finetune", str(config.block("data")))
-    encoding = config.section(batches.Encoding, "encoding")
+    encoding = config.section(batches.Encoding, "encoding", str(config.block("data")))
     retain = read_rows(artifacts.RETAIN) + (read_rows(artifacts.UTILITY) if settings.rehearsal else [])
     rows = retain + (read_rows(artifacts.FORGET) if control == "target" else [])
     model, tokenizer, is_ready = finetuning.start(settings, control, retain)

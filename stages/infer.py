@@ -10,7 +10,7 @@ def main(model: str, attack: str) -> None:
     settings = config.section(inference.Config, "infer")
     family = registry.load("attacks", attack)
     attack_settings = config.section(family.Config, "attacks", attack)
-    encoding = config.section(Encoding, "encoding")
+    encoding = config.section(Encoding, "encoding", str(config.block("data")))
     rows = read_rows(artifacts.QUESTIONS)
     folder = artifacts.model(model)
     asked, tokenizer = models.load(folder, dtype=settings.compute_dtype), models.load_tokenizer(folder)

@@ -10,7 +10,7 @@ def main() -> None:
     settings = config.section(pretraining.Config, "pretrain")
     source = config.section(world.Config, "prepare", "world")
     checkpoints = Checkpoints(artifacts.scratch("pretrain"), fingerprint(settings, source))
-    max_length = int(config.block("encoding", "max_length"))
+    max_length = int(config.block("encoding", "world", "max_length"))
     model, tokenizer, _ = pretraining.pretrain(
         world.build(source), settings, max_length=max_length, checkpoints=checkpoints
     )

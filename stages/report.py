@@ -1,15 +1,16 @@
 """Make the report and the data of the plots.    python -m stages.report"""
 
-from lethe import artifacts, config, doors, plots, report, tables
-from lethe.evidence import gather
+from lethe import artifacts, config, doors
 from lethe.interviews import QUANTIZATION
 from lethe.recipes import Grid
-from lethe.samples import samples
+from lethe.reporting import page, plots, tables
+from lethe.reporting.evidence import gather
+from lethe.reporting.samples import samples
 
 
 def main() -> None:
     """Write the page, the summary table and the plots of every model of the grid."""
-    settings = config.section(report.Config, "report")
+    settings = config.section(page.Config, "report")
     grid = config.section(Grid, "grid")
     schemes = config.block("attacks", QUANTIZATION, "schemes") if QUANTIZATION in grid.attacks else {}
     evidence = gather(
@@ -21,7 +22,7 @@ def main() -> None:
     rows = tables.summary(evidence)
     worst = {row.model: row.worst_condition for row in rows if row.model not in artifacts.CONTROLS}
     shown = samples(evidence, worst, settings.num_sample_answers)
-    artifacts.write_text(artifacts.REPORT_PAGE, report.render(evidence, rows, shown))
+    artifacts.write_text(artifacts.REPORT_PAGE, page.render(evidence, rows, shown))
     artifacts.write_json(artifacts.REPORT_TABLE, tables.as_records(rows))
     artifacts.write_json(artifacts.plot("curves"), plots.curves(evidence))
     artifacts.write_json(artifacts.plot("bits"), plots.bits(evidence))

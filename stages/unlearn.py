@@ -8,7 +8,7 @@ from lethe.rows import read_rows
 def main(recipe: str, seed: int) -> None:
     """Write the unlearned model and its learning curve."""
     settings, name = recipes.from_resolved(artifacts.recipe(recipe)), artifacts.cell(recipe, seed)
-    encoding = config.section(batches.Encoding, "encoding")
+    encoding = config.section(batches.Encoding, "encoding", str(config.block("data")))
     target = artifacts.model("target")
     model, tokenizer = models.load(target), models.load_tokenizer(target)
     forget, retain = (

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from lethe import artifacts, records, rows
-from lethe.evidence import Evidence, gather
 from lethe.recipes import Grid
+from lethe.reporting.evidence import Evidence, gather
 
 SCHEMES: dict[str, dict[str, Any]] = {
     "int8_channel": {"kind": "symmetric", "bits": 8, "group_size": None},

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -18,7 +19,8 @@ TEMPLATE_DATE = "01 Jan 2025"  # some chat templates print today's, and scores w
 class Encoding(Section):
     """How questions and texts become tokens: one block for training and for inference."""
 
-    max_length: int  # tokens in a question with its answer, or in a chunk of a text
+    max_length: PositiveInt  # tokens in a question with its answer, or in a chunk of a text
+    max_new_tokens: PositiveInt  # a generated answer is cut there
     system_prompt: str | None
 
 

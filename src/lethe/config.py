@@ -3,7 +3,8 @@
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML, YAMLError
@@ -77,7 +78,17 @@ def _first_problem(schema: type[Section], error: ValidationError, where: str) ->
     first = problems[0]
     path = ".".join(str(part) for part in (where, *first["loc"]))
     if first["type"] == "extra_forbidden":
-        return f"{path}: unknown key.{nearest(str(first['loc'][-1]), schema.model_fields)}"
+        return f"{path}: unknown key.{nearest(str(first['loc'][-1]), _known_keys(schema, first['loc'][:-1]))}"
     if first["type"] == "missing":
         return f"{path}: missing; give it a value."
     return f"{path}: {first['msg'].removeprefix('Value error, ')}; found {first['input']!r}."
+
+
+def _known_keys(kind: Any, path: tuple[int | str, ...]) -> Iterable[str]:
+    # The keys of the section that stands at ``path`` inside a section, or inside a list or dictionary of sections.
+    if isinstance(kind, type) and issubclass(kind, Section):
+        return _known_keys(kind.model_fields[str(path[0])].annotation, path[1:]) if path else kind.model_fields
+    if get_origin(kind) is Annotated:
+        return _known_keys(get_args(kind)[0], path)
+    inner = [item for item in get_args(kind) if item is not type(None)]
+    return _known_keys(inner[-1], path if get_origin(kind) in (UnionType, Union) else path[1:])

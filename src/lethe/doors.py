@@ -5,9 +5,12 @@ import contextlib
 import errno
 import inspect
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from safetensors import SafetensorError
 
 from lethe.errors import ArtifactError, LetheError
 
@@ -31,18 +34,25 @@ def reporting_errors() -> Iterator[None]:
         yield
     except LetheError as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, SafetensorError) as error:
+        if _error_number(error) not in (errno.ENOSPC, errno.EDQUOT):
             raise
         sys.exit(f"error: {full_disk(error)}")
     except KeyboardInterrupt:
         sys.exit("interrupted: run the same command again; training goes on from its last checkpoint.")
 
 
-def full_disk(error: OSError) -> ArtifactError:
+def full_disk(error: Exception) -> ArtifactError:
     """The error for a disk or quota that is full: what was being written and that nothing earlier is lost."""
-    where = error.filename or "an output"
+    where = getattr(error, "filename", None) or "an output"
     return ArtifactError(f"{where}: no space left on the disk; free some and run again. Earlier results are untouched.")
+
+
+def _error_number(error: OSError | SafetensorError) -> int | None:
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))  # safetensors has the number in its text alone
+    return int(found[1]) if found else None
 
 
 def _parser(main: Callable[..., None]) -> argparse.ArgumentParser:

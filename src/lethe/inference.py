@@ -29,7 +29,6 @@ class Config(Section):
 
     compute_dtype: Literal["float32", "bfloat16"]
     batch_tokens: int  # padded tokens of one forward pass; a matter of speed and memory, not of results
-    max_new_tokens: int  # a generated answer is cut there
     generate_paraphrased: bool  # generate an answer to the paraphrased question, too
     generate_under_attack: bool  # generate under every condition, not in the unattacked one alone
 
@@ -56,7 +55,10 @@ def ask(
     for condition in conditions:
         answers.likelihoods.extend(_likelihoods(model, targets, forests, condition))
         if condition == UNATTACKED or config.generate_under_attack:
-            answers.generations.extend(_generations(model, tokenizer, prompts, config, condition, cache=trees))
+            length = encoding.max_new_tokens
+            answers.generations.extend(
+                _generations(model, tokenizer, prompts, config, condition, max_new_tokens=length, cache=trees)
+            )
     return answers
 
 
@@ -115,15 +117,16 @@ def _generations(
     config: Config,
     condition: str,
     *,
+    max_new_tokens: int,
     cache: bool,
 ) -> list[Generation]:
     answer = generation.greedy if cache else generation.greedy_by_library
     stop, pad = generation.stop_tokens(model, tokenizer), tokenizer.pad_token_id
-    plan = batches.by_token_budget([len(prompt.ids) + config.max_new_tokens for prompt in prompts], config.batch_tokens)
+    plan = batches.by_token_budget([len(prompt.ids) + max_new_tokens for prompt in prompts], config.batch_tokens)
     texts: dict[int, str] = {}
     for batch in _with_progress(plan, f"{condition}: generating"):
         ids = [prompts[index].ids for index in batch]
-        tokens = answer(model, ids, stop=stop, max_new_tokens=config.max_new_tokens, pad=pad)
+        tokens = answer(model, ids, stop=stop, max_new_tokens=max_new_tokens, pad=pad)
         texts.update(zip(batch, tokenizer.batch_decode(tokens, skip_special_tokens=True), strict=True))
     return [_generation(prompt, texts[index], condition) for index, prompt in enumerate(prompts)]
 

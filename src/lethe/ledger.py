@@ -48,9 +48,9 @@ class Cell:
 
     @property
     def inputs(self) -> dict[str, str]:
-        """The md5 of the prepared data that the model was trained on, by path."""
-        prepared = artifacts.PREPARED.as_posix()
-        return {path: md5 for path, md5 in hashes(self.training, "deps").items() if path.startswith(prepared)}
+        """The md5 of the data, models and recipe that the model was made from, by path."""
+        data = f"{artifacts.DATA.as_posix()}/"
+        return {path: md5 for path, md5 in hashes(self.training, "deps").items() if path.startswith(data)}
 
 
 def read(path: Path = LOCK) -> dict[str, Entry]:

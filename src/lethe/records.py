@@ -111,13 +111,13 @@ def write(folder: Path, records: Records) -> None:
 
 def read(folder: Path) -> Records:
     """Read what :func:`write` wrote. Raises ArtifactError when it is missing or damaged."""
-    likelihoods = [Likelihood(**row) for row in _read_rows(folder / "likelihoods.parquet")]
+    likelihoods = [Likelihood(**row) for row in _read_rows(folder / "likelihoods.parquet", Likelihood)]
     return Records(likelihoods, read_generations(folder))
 
 
 def read_generations(folder: Path) -> list[Generation]:
     """The greedy answers alone, for readers that need no likelihoods (these are the bulk of a record)."""
-    return [Generation(**row) for row in _read_rows(folder / "generations.parquet")]
+    return [Generation(**row) for row in _read_rows(folder / "generations.parquet", Generation)]
 
 
 _TYPES = {str: pa.string(), int: pa.int64(), bool: pa.bool_()}
@@ -141,14 +141,15 @@ def _write_table(path: Path, rows: Iterable[Any], kind: type) -> None:
     pq.write_table(pa.table(columns), path, compression="zstd")
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
+def _read_rows(path: Path, kind: type) -> list[dict[str, Any]]:
     try:
         table = pq.read_table(path)
+        columns = {item.name: _column(table.column(item.name)) for item in fields(kind)}
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file; run `dvc repro` to make it.") from None
-    except pa.ArrowInvalid as error:
-        raise ArtifactError(f"{path}: not readable ({error}); delete it and run `dvc repro`.") from None
-    columns = {name: _column(table.column(name)) for name in table.column_names}
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ArtifactError(f"{path}: not readable ({reason}); delete it and run `dvc repro`.") from None
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 

@@ -17,13 +17,14 @@ def names(kind: str) -> list[str]:
     return sorted(path.stem for path in (LIBRARY / kind).glob("*.py") if path.stem != "__init__")
 
 
-def load(kind: str, name: str) -> ModuleType:
+def load(kind: str, name: str, where: str = "") -> ModuleType:
     """The module that implements ``name``; only that module is imported.
 
-    Raises ConfigError with the nearest match when there is no such file.
+    Raises ConfigError with the nearest match, opened by ``where`` in the parameters, when there is no such file.
     """
     if name not in names(kind):
-        raise ConfigError(f"{config.PARAMS}: no {name!r} in {kind}.{config.nearest(name, names(kind))}")
+        place = f"{config.PARAMS}: {where}: " if where else f"{config.PARAMS}: "
+        raise ConfigError(f"{place}no {name!r} in {kind}.{config.nearest(name, names(kind))}")
     return importlib.import_module(f"lethe.{kind}.{name}")
 
 
@@ -36,6 +37,6 @@ def configured(kind: str, settings: dict[str, Any], where: str) -> tuple[ModuleT
     """A component and its checked settings, from a block that holds ``name`` beside the component's own keys."""
     if not isinstance(settings, dict) or not isinstance(settings.get("name"), str):
         raise ConfigError(f"{config.PARAMS}: {where}: expected a block with a 'name' from {', '.join(names(kind))}.")
-    module = load(kind, settings["name"])
+    module = load(kind, settings["name"], f"{where}.name")
     rest = {key: value for key, value in settings.items() if key != "name"}
     return module, config.parse(module.Config, rest, where)

@@ -19,7 +19,7 @@ _REPORT = "report"
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the tracking store; ``curve`` holds pairs (step, numbers), ``inputs`` the md5 by path."""
+    """One run of the tracking store; ``curve`` holds pairs (step, numbers), ``datasets`` the md5 by path."""
 
     name: str
     key: str
@@ -27,7 +27,7 @@ class Run:
     params: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     curve: list[tuple[int, dict[str, float]]] = field(default_factory=list)
-    inputs: dict[str, str] = field(default_factory=dict)
+    datasets: dict[str, str] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
 
 
@@ -51,7 +51,7 @@ def of_cell(cell: Cell) -> Run:
         params=_params(cell),
         metrics={**numbers, **capabilities},
         curve=_curve(_read(cell, artifacts.curve(cell.name)) or []),
-        inputs=cell.inputs,
+        datasets={path: md5 for path, md5 in cell.inputs.items() if path.startswith(artifacts.PREPARED.as_posix())},
     )
 
 

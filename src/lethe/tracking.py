@@ -160,7 +160,7 @@ def _write(client: Any, experiment: str, run: Run, tags: dict[str, str]) -> str:
     run_id = str(client.create_run(experiment, run_name=run.name, tags={STARTED_KEY: run.key}).info.run_id)
     _log_params(client, run_id, run.params)
     _log_metrics(client, run_id, run)
-    _log_inputs(client, run_id, run.inputs)
+    _log_datasets(client, run_id, run.datasets)
     for path in run.files:
         client.log_artifact(run_id, str(path))
     _log_tags(client, run_id, {**run.tags, **tags})
@@ -192,15 +192,15 @@ def _log_tags(client: Any, run_id: str, tags: dict[str, str]) -> None:
     _in_batches(lambda batch: client.log_batch(run_id, tags=batch), entities, _TAGS_A_CALL)
 
 
-def _log_inputs(client: Any, run_id: str, inputs: dict[str, str]) -> None:
+def _log_datasets(client: Any, run_id: str, datasets: dict[str, str]) -> None:
     from mlflow.entities import Dataset, DatasetInput
 
-    datasets = [
+    inputs = [
         DatasetInput(Dataset(name=Path(path).stem, digest=md5, source_type="local", source=path))
-        for path, md5 in inputs.items()
+        for path, md5 in datasets.items()
     ]
-    if datasets:
-        client.log_inputs(run_id, datasets)
+    if inputs:
+        client.log_inputs(run_id, inputs)
 
 
 def _in_batches(log: Callable[[list[Any]], None], entities: list[Any], size: int) -> None:

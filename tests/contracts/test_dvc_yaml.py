@@ -26,7 +26,7 @@ LOADED_BY_NAME = {
     "infer_controls": {"src/lethe/attacks/${item.attack}.py"},
     "score": {"src/lethe/metrics"},
     "score_controls": {"src/lethe/metrics"},
-    "report": {"src/lethe/templates"},
+    "report": {"src/lethe/reporting/templates"},
 }  # fmt: skip
 # Doors that run components chosen by name; what those import is code of the stage, too.
 COMPONENTS_RUN = {"prepare": ("sources",), "infer": ("attacks",), "score": ("metrics",)}

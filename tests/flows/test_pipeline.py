@@ -18,6 +18,7 @@ from flows.pipeline import pipeline, run_without_prefect
 from flows.summary import Summary
 from lethe.errors import ConfigError
 from tests.flows.conftest import PARAMS
+from tests.flows.processes import is_alive, wait_until
 
 pytestmark = [pytest.mark.usefixtures("repository"), pytest.mark.xdist_group("prefect")]
 
@@ -154,18 +155,30 @@ def test_the_command_fails_in_one_line_for_a_bad_override():
     assert stderr.splitlines()[-1].startswith("error: Invalid `--set-param` value: Could not override 'nope'")
 
 
+def test_a_killed_command_takes_its_stage_along_and_the_next_one_puts_the_parameters_back(ran):
+    sound = Path("dvc.yaml").read_text()
+    Path("dvc.yaml").write_text(sound.replace("echo ${data} > prepared.txt", "echo $$ > pid && exec sleep 60"))
+    process = command("--no-prefect", "--data", "tofu")
+    wait_until(lambda: Path("pid").exists() and Path("pid").read_text().strip(), seconds=60)
+    process.kill()
+    process.communicate(timeout=30)
+    wait_until(lambda: not is_alive(int(Path("pid").read_text())))
+    assert "data: tofu" in Path("params.yaml").read_text()
+    Path("dvc.yaml").write_text(sound)
+    ran()
+    assert run_without_prefect(None, None, None, 1).is_complete
+    assert Path("params.yaml").read_text() == PARAMS
+    assert Path("prepared.txt").read_text() == "world\n"
+
+
 def test_a_terminated_command_ends_its_stage_and_puts_the_parameters_back():
     text = Path("dvc.yaml").read_text()
     Path("dvc.yaml").write_text(text.replace("echo ${data} > prepared.txt", "echo $$ > pid && exec sleep 60"))
     process = command("--no-prefect", "--data", "tofu")
-    deadline = time.monotonic() + 60
-    while not Path("pid").exists() or not Path("pid").read_text().strip():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: Path("pid").exists() and Path("pid").read_text().strip(), seconds=60)
     assert "data: tofu" in Path("params.yaml").read_text()
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert process.returncode == 143
     assert Path("params.yaml").read_text() == PARAMS
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(Path("pid").read_text()), 0)
+    wait_until(lambda: not is_alive(int(Path("pid").read_text())))

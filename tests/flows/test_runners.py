@@ -2,13 +2,13 @@ import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from flows.runners import Outcome, Runners
+from tests.flows.processes import is_alive, wait_until
 
 pytestmark = pytest.mark.usefixtures("repository")
 
@@ -16,17 +16,6 @@ pytestmark = pytest.mark.usefixtures("repository")
 def write_stages(**commands):
     stages = [f"  {name}:\n    cmd: {command}\n    outs:\n      - {name}.txt\n" for name, command in commands.items()]
     Path("dvc.yaml").write_text("stages:\n" + "".join(stages))
-
-
-def wait_until(condition, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
-
-
-def is_alive(pid):
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def test_a_stage_runs_once_and_is_up_to_date_then(ran):

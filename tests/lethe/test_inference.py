@@ -21,11 +21,10 @@ from lethe.rows import Row
 from tests.tiny import tiny_model, tiny_tokenizer
 
 MODEL, TOKENIZER = tiny_model(), tiny_tokenizer()
-ENCODING = Encoding(max_length=64, system_prompt=None)
+ENCODING = Encoding(max_length=64, max_new_tokens=4, system_prompt=None)
 CONFIG = Config(
     compute_dtype="float32",
     batch_tokens=256,
-    max_new_tokens=4,
     generate_paraphrased=True,
     generate_under_attack=False,
 )

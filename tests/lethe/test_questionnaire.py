@@ -9,7 +9,7 @@ from lethe.rows import Row
 from tests.tiny import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
-ENCODING = Encoding(max_length=64, system_prompt=None)
+ENCODING = Encoding(max_length=64, max_new_tokens=4, system_prompt=None)
 QUESTION = Row(
     id="q",
     cluster="author",
@@ -59,7 +59,7 @@ def test_zlib_bytes_are_those_of_the_target_alone() -> None:
 
 def test_an_answer_that_is_too_long_is_named_by_its_row() -> None:
     with pytest.raises(DataError, match="Row 'q'"):
-        questionnaire.targets(TOKENIZER, [QUESTION], Encoding(max_length=15, system_prompt=None))
+        questionnaire.targets(TOKENIZER, [QUESTION], Encoding(max_length=15, max_new_tokens=4, system_prompt=None))
 
 
 def test_prompts_are_the_questions_in_order() -> None:
@@ -78,7 +78,7 @@ def test_paraphrased_questions_are_asked_only_on_request() -> None:
 
 
 def test_a_prompt_is_the_beginning_of_its_answer_sequence() -> None:
-    encoding = Encoding(max_length=64, system_prompt="Be brief.")
+    encoding = Encoding(max_length=64, max_new_tokens=4, system_prompt="Be brief.")
     target = questionnaire.targets(TOKENIZER, [PLAIN], encoding)[0].example
     prompt = questionnaire.prompts(TOKENIZER, [PLAIN], encoding, paraphrased=False)[0]
     assert list(target.ids[: -target.num_targets]) == prompt.ids

@@ -96,8 +96,12 @@ def test_a_name_that_would_leave_the_folder_of_recipes_is_refused():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("forget_objective.name", "npoo", "no 'npoo' in forget_objectives. Did you mean 'npo'?"),
-        ("optimizer.name", "adam", "no 'adam' in optimizers. Did you mean 'adamw'?"),
+        (
+            "forget_objective.name",
+            "npoo",
+            "recipes.npo.forget_objective.name: no 'npoo' in forget_objectives. Did you mean 'npo'?",
+        ),
+        ("optimizer.name", "adam", "recipes.npo.optimizer.name: no 'adam' in optimizers. Did you mean 'adamw'?"),
         ("forget_objective.betta", 1, "recipes.npo.forget_objective.betta: unknown key. Did you mean 'beta'?"),
         ("training.step", 1, "recipes.npo.training.step: unknown key. Did you mean 'steps'?"),
         ("retain_objectives", {}, "recipes.npo.retain_objectives: unknown key. Did you mean 'retain_objective'?"),

@@ -9,9 +9,10 @@ from stages import infer
 from tests.tiny import tiny_model, tiny_tokenizer
 
 PARAMS = """
-encoding: {max_length: 64, system_prompt: null}
+data: jsonl
+encoding: {jsonl: {max_length: 64, max_new_tokens: 3, system_prompt: null}}
 infer:
-  {compute_dtype: float32, batch_tokens: 256, max_new_tokens: 3, generate_paraphrased: true,
+  {compute_dtype: float32, batch_tokens: 256, generate_paraphrased: true,
    generate_under_attack: false}
 attacks:
   none: {}

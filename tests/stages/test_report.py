@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from lethe import artifacts, tables
+from lethe import artifacts
+from lethe.reporting import tables
 from tests import experiment
 
 ROOT = Path(__file__).parents[2]

@@ -5,8 +5,10 @@ utility subset (Maini et al., 2024, arXiv:2401.06121; nine numbers there). 1: al
 as one of them is 0. On a utility subset with false answers the probability is the one among the options.
 Forget and holdout never enter.
 
-A component that is missing makes the utility missing; ``n`` counts the components that are there,
-``unscored`` those that are not. The interval resamples the clusters of every split.
+A component that not one question of a split can carry (data without false answers has no truth ratio) is left
+out, for every model alike: ``n`` counts the components that are there, ``unscored`` those that are not. A component
+that is there for some questions and missing for others makes the utility missing. The interval resamples the clusters
+of every split.
 """
 
 from collections.abc import Mapping
@@ -38,12 +40,10 @@ def compute(
     """The utility of the model, over its retain split and its utility subsets."""
     splits = [split for split in model.values if split not in (FORGET, HOLDOUT)]
     parts = [[_part(model.values[split], name) for name in config.components] for split in splits]
-    present = [
-        [part for part in group if part is not None and not statistics.is_missing(part, bootstrap)] for group in parts
-    ]
+    present = [[part for part in group if part is not None and part.n] for group in parts]
     n = sum(map(len, present))
     missing = sum(map(len, parts)) - n
-    if missing or not n:
+    if not n or any(statistics.is_missing(part, bootstrap) for group in present for part in group):
         return {"model_utility": Score(None, None, None, n, missing)}
     observed = harmonic_mean(np.array([part.mean for group in present for part in group]))
     distribution = harmonic_mean(

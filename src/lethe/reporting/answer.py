@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from lethe.evidence import Estimate, Evidence, Model, estimate
 from lethe.interviews import UNATTACKED
-from lethe.tables import SummaryRow, forget_knowledge
+from lethe.reporting.evidence import Estimate, Evidence, Model, estimate
+from lethe.reporting.tables import SummaryRow, forget_knowledge
 
 _MOST_SENTENCES = 4  # more cells than this are told in groups
 

@@ -16,9 +16,9 @@ from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lethe.evidence import Estimate, Evidence, Model
 from lethe.interviews import UNATTACKED
-from lethe.tables import SummaryRow, forget_knowledge
+from lethe.reporting.evidence import Estimate, Evidence, Model
+from lethe.reporting.tables import SummaryRow, forget_knowledge
 
 _INK = "#010203"  # stands for currentColor until the SVG is written
 _ORANGE, _SKY, _GREEN, _BLUE, _VERMILION, _PURPLE = (

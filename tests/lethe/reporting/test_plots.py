@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from lethe import artifacts, plots, tables
-from lethe.evidence import Evidence
+from lethe import artifacts
+from lethe.reporting import plots, tables
+from lethe.reporting.evidence import Evidence
 from tests import experiment
 
 TEMPLATES = Path(plots.__file__).parent / "templates"

@@ -10,11 +10,11 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from lethe import answer, figures, tables
 from lethe.config import Section
-from lethe.evidence import Estimate, Evidence
 from lethe.interviews import UNATTACKED
-from lethe.samples import Sample
+from lethe.reporting import answer, figures, tables
+from lethe.reporting.evidence import Estimate, Evidence
+from lethe.reporting.samples import Sample
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _PACKAGES = (

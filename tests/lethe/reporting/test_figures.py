@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lethe import artifacts, figures, tables
-from lethe.evidence import Evidence
+from lethe import artifacts
+from lethe.reporting import figures, tables
+from lethe.reporting.evidence import Evidence
 from tests import experiment
 
 NUMERIC_IDS = re.compile(r'\bid="([^"]+)"')

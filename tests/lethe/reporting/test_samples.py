@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lethe import artifacts
-from lethe.evidence import Evidence
-from lethe.samples import Sample, samples
+from lethe.reporting.evidence import Evidence
+from lethe.reporting.samples import Sample, samples
 from tests import experiment
 
 WORST: dict[str, str | None] = {

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lethe import artifacts, tables
-from lethe.evidence import Estimate, Evidence
+from lethe import artifacts
+from lethe.reporting import tables
+from lethe.reporting.evidence import Estimate, Evidence
 from tests import experiment
 
 

@@ -8,18 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lethe import artifacts, report, tables
-from lethe.evidence import Evidence
-from lethe.samples import samples
+from lethe import artifacts
+from lethe.reporting import page, tables
+from lethe.reporting.evidence import Evidence
+from lethe.reporting.samples import samples
 from tests import experiment
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "col", "wbr"}
 
 
-def page(evidence: Evidence) -> str:
+def rendered(evidence: Evidence) -> str:
     rows = tables.summary(evidence)
     worst = {row.model: row.worst_condition for row in rows if row.model not in artifacts.CONTROLS}
-    return report.render(evidence, rows, samples(evidence, worst, 10))
+    return page.render(evidence, rows, samples(evidence, worst, 10))
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +32,7 @@ def _workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def public_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("public"))
-        return page(experiment.write_experiment())
+        return rendered(experiment.write_experiment())
 
 
 class Structure(html.parser.HTMLParser):
@@ -114,7 +115,7 @@ def test_the_page_names_hashes_parameters_and_versions(public_page: str) -> None
         "ab" * 32,
         "optimizer.lr",
         "torch",
-        report.versions()["transformers"],
+        page.versions()["transformers"],
         "bf16_in_place",
     ):
         assert word in provenance
@@ -126,7 +127,7 @@ def test_the_page_claims_evidence_and_no_proof(public_page: str) -> None:
 
 def test_the_same_inputs_give_the_same_bytes() -> None:
     experiment.write_experiment()
-    assert page(experiment.evidence()) == page(experiment.evidence())
+    assert rendered(experiment.evidence()) == rendered(experiment.evidence())
 
 
 def test_ten_public_answers_stand_side_by_side(public_page: str) -> None:
@@ -135,7 +136,7 @@ def test_ten_public_answers_stand_side_by_side(public_page: str) -> None:
 
 
 def test_private_text_never_appears() -> None:
-    private = page(experiment.write_experiment(public_text=False))
+    private = rendered(experiment.write_experiment(public_text=False))
     assert "does not say that the text of this data source is public" in private
     for row in experiment.question_rows():
         assert row.answer not in private
@@ -147,7 +148,7 @@ def test_private_text_never_appears() -> None:
 def test_a_model_without_scores_is_not_measured(name: str) -> None:
     experiment.write_experiment()
     artifacts.remove(artifacts.scores(name))
-    text = page(experiment.evidence())
+    text = rendered(experiment.evidence())
     row = text[text.index(f'<th scope="row"><span class="name">{name}</span></th>') :].split("</tr>")[0]
     assert row.count("not measured") == 4
     assert f"{name} was not scored" in row
@@ -155,7 +156,7 @@ def test_a_model_without_scores_is_not_measured(name: str) -> None:
 
 
 def test_a_page_can_be_made_from_nothing_and_says_so() -> None:
-    text = page(experiment.evidence())
+    text = rendered(experiment.evidence())
     assert Structure(text).errors == []
     assert text.count("not measured") > 20
     assert "0.000" not in text
@@ -164,7 +165,7 @@ def test_a_page_can_be_made_from_nothing_and_says_so() -> None:
 def test_no_path_of_a_machine_gets_into_the_page() -> None:
     experiment.write_experiment()
     artifacts.write_json(artifacts.recipe("grad_ascent"), {"source": "/home/someone/checkpoint"})
-    assert "/home/someone" not in page(experiment.evidence())
+    assert "/home/someone" not in rendered(experiment.evidence())
 
 
 def test_what_a_model_says_cannot_become_markup() -> None:
@@ -172,13 +173,13 @@ def test_what_a_model_says_cannot_become_markup() -> None:
     evil = "<script>alert(1)</script>"
     shown = samples(evidence, {}, 1)
     shown[0] = type(shown[0])(evil, evil, shown[0].answers)
-    text = report.render(evidence, tables.summary(evidence), shown)
+    text = page.render(evidence, tables.summary(evidence), shown)
     assert evil not in text
     assert "&lt;script&gt;" in text
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e6, max_value=1e6))
 def test_a_number_is_shown_close_to_what_it_is(value: float) -> None:
-    shown = float(report.number(value).replace("\N{MINUS SIGN}", "-"))
+    shown = float(page.number(value).replace("\N{MINUS SIGN}", "-"))
     assert shown == pytest.approx(value, abs=0.0005001, rel=0.0501)
     assert (shown == 0) == (value == 0)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from lethe.evidence import Estimate, Evidence, Model, estimate
 from lethe.interviews import UNATTACKED
+from lethe.reporting.evidence import Estimate, Evidence, Model, estimate
 
 ATTACK_QUANTITIES = {
     "own_gain": "gained by the attack",

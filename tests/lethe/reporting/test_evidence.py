@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lethe import artifacts
-from lethe.evidence import Estimate, NamedScheme, estimate
+from lethe.reporting.evidence import Estimate, NamedScheme, estimate
 from tests import experiment
 
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from lethe.evidence import Evidence
-from lethe.figures import loss_names
 from lethe.interviews import UNATTACKED
-from lethe.tables import SummaryRow, forget_knowledge, utility
+from lethe.reporting.evidence import Evidence
+from lethe.reporting.figures import loss_names
+from lethe.reporting.tables import SummaryRow, forget_knowledge, utility
 
 
 def curves(evidence: Evidence) -> list[dict[str, Any]]:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lethe import answer, tables
-from lethe.evidence import Evidence, Model, NamedScheme
 from lethe.recipes import Grid
+from lethe.reporting import answer, tables
+from lethe.reporting.evidence import Evidence, Model, NamedScheme
 from tests import experiment
 
 SCHEMES = {name: NamedScheme(name=name, **values) for name, values in experiment.SCHEMES.items()}

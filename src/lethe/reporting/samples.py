@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from lethe import artifacts, records, rows
-from lethe.evidence import Evidence
 from lethe.interviews import QUANTIZATION, UNATTACKED
+from lethe.reporting.evidence import Evidence
 
 
 @dataclass(frozen=True)

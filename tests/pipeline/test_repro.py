@@ -1,0 +1,113 @@
+"""The real graph on a small world: it ends, it caches, it resumes, and only what changed re-runs."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from lethe import artifacts
+from tests.pipeline import workspace
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+CELL = "npo_sago_masters-0"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which the graph has run once."""
+    made = workspace.make(tmp_path_factory.mktemp("pipeline"))
+    done = workspace.repro(made)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "pretrain" not in workspace.stages_run(done.stdout), (
+        "a fresh clone must skip the stage whose output git keeps"
+    )
+    return made
+
+
+def test_the_graph_ends_with_a_report_and_a_verdict(root: Path) -> None:
+    page = (root / artifacts.REPORT_PAGE).read_text(encoding="utf-8")
+    table = {row["model"]: row for row in json.loads((root / artifacts.REPORT_TABLE).read_text(encoding="utf-8"))}
+    assert set(table) == {"target", "retain", CELL}
+    assert CELL in page
+    assert table["target"]["forget_knowledge"] > 0.9 > table[CELL]["forget_knowledge"]
+    assert table[CELL]["verdict"]
+
+
+def test_a_second_run_does_nothing(root: Path) -> None:
+    assert workspace.stages_run(workspace.repro(root).stdout) == []
+
+
+def test_published_runs_are_in_the_store_once(root: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{root / 'mlflow.db'}")
+    for _ in range(2):
+        subprocess.run(["lethe", "publish"], cwd=root, env=workspace.environment(), check=True, capture_output=True)
+    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    keys = [run.data.tags["dvc.stage_key"] for run in runs]
+    assert len(keys) == len(set(keys)) == 4  # target, retain, the cell, and the grid's summary
+
+
+def test_only_the_cells_of_a_changed_recipe_run_again(root: Path) -> None:
+    workspace.override(root, {"grid.recipes": ["npo_sago_masters", "npo_masters"]})
+    ran = workspace.stages_run(workspace.repro(root).stdout)
+    assert ran
+    assert not [stage for stage in ran if CELL in stage or "controls" in stage or "finetune" in stage]
+    workspace.override(root, {"recipes.npo_masters.training.steps": 20})
+    ran = workspace.stages_run(workspace.repro(root).stdout)
+    assert {stage for stage in ran if "@" in stage} == {
+        "unlearn@npo_masters-0",
+        "infer@npo_masters-0-none",
+        "infer@npo_masters-0-quantization",
+        "diagnose@npo_masters-0",
+        "capabilities@npo_masters-0",
+        "score@npo_masters-0",
+    }
+
+
+@pytest.mark.parametrize("stage", [f"unlearn@{CELL}", f"infer@{CELL}-none", "finetune@retain"])
+def test_a_killed_stage_ends_with_the_same_bytes(root: Path, stage: str) -> None:
+    output = (
+        root
+        / {
+            "unlearn": artifacts.model(CELL),
+            "infer": artifacts.records(CELL, "none"),
+            "finetune": artifacts.model("retain"),
+        }[stage.split("@")[0]]
+    )
+    before = artifacts.sha256(output)
+    kill_midway(root, stage)
+    done = workspace.repro(root, "--force", "--single-item", stage)
+    assert done.returncode == 0, done.stderr
+    assert artifacts.sha256(output) == before
+    assert not list((root / artifacts.SCRATCH).glob("*")), "checkpoints of a finished run are not kept"
+
+
+def kill_midway(root: Path, stage: str) -> None:
+    """Kill a stage and all its children without a warning: training once its first checkpoint is there, others soon."""
+    command = ["dvc", "repro", "--force", "--single-item", stage]
+    process = subprocess.Popen(
+        command, cwd=root, env=workspace.environment(), start_new_session=True, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    trains = stage.startswith(("unlearn", "finetune"))
+    deadline = time.monotonic() + (120 if trains else 12)
+    while time.monotonic() < deadline and not (trains and list((root / artifacts.SCRATCH).glob("*/progress.json"))):
+        time.sleep(0.05)
+    assert process.poll() is None, f"{stage} was over before it could be killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_mistake_in_one_recipe_stops_before_anything_is_trained(root: Path) -> None:
+    workspace.override(root, {"recipes.npo_masters.forget_objective.name": "npoo"})
+    done = workspace.repro(root, "unlearn@npo_masters-0")
+    assert done.returncode != 0
+    assert "error: params.yaml: no 'npoo' in forget_objectives. Did you mean 'npo'?" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (root / artifacts.model(CELL)).is_dir()
