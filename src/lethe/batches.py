@@ -1,17 +1,21 @@
 """From rows to tensors: prompts, targets, padding. Shift, mask and boundary are settled here once for everybody."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from lethe.config import Section
 from lethe.errors import DataError
 from lethe.rows import Row
+
+if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone is spared
+    from transformers import PreTrainedTokenizerBase
 
 TEMPLATE_DATE = "01 Jan 2025"  # some chat templates print today's, and scores would change from day to day
 

@@ -1,6 +1,7 @@
 """From ``params.yaml`` to typed, frozen sections. No value has a default in Python: DVC could not see it change."""
 
 import difflib
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 from types import UnionType
@@ -29,7 +30,7 @@ def read_params(path: Path = PARAMS) -> dict[str, Any]:
     Raises ConfigError when the file is missing or is not YAML.
     """
     try:
-        params = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        params = _parsed(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; run from the root of the repository.") from None
     except YAMLError as error:
@@ -37,6 +38,12 @@ def read_params(path: Path = PARAMS) -> dict[str, Any]:
     if not isinstance(params, dict):
         raise ConfigError(f"{path}: expected sections, found {type(params).__name__}.")
     return params
+
+
+@functools.lru_cache(maxsize=1)
+def _parsed(text: str) -> Any:
+    # A tenth of a second a time, and a door asks for several sections.
+    return YAML(typ="safe", pure=True).load(text)
 
 
 def block(*keys: str) -> Any:

@@ -1,13 +1,17 @@
 """The shared mathematics of objectives: log-probabilities of targets and their sums. Tensors in, tensors out."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from lethe import models
 from lethe.batches import Batch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -19,14 +23,12 @@ class Context:
 
 def target_log_probs(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Natural-log probability of every target token, fp32: [targets]."""
-    logits = models.target_logits(model, batch.input_ids, batch.attention_mask, batch.predicts)
-    return -torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none")
+    return -torch.nn.functional.cross_entropy(_logits(model, batch), batch.targets, reduction="none")
 
 
 def log_distributions(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Natural-log probability of every token where a target is predicted, fp32: [targets, vocabulary]."""
-    logits = models.target_logits(model, batch.input_ids, batch.attention_mask, batch.predicts)
-    return logits.log_softmax(dim=-1)
+    return _logits(model, batch).log_softmax(dim=-1)
 
 
 def sequence_sums(values: Tensor, batch: Batch) -> Tensor:
@@ -47,3 +49,9 @@ def sequence_lengths(batch: Batch) -> Tensor:
 def token_mean(values: Tensor) -> Tensor:
     """Mean over all target tokens of the batch: a scalar (the reduction of ``outputs.loss`` in transformers)."""
     return values.mean()
+
+
+def _logits(model: PreTrainedModel, batch: Batch) -> Tensor:
+    from lethe import models  # seconds of import, which a stage that needs the settings of a loss alone is spared
+
+    return models.target_logits(model, batch.input_ids, batch.attention_mask, batch.predicts)

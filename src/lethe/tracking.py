@@ -103,9 +103,9 @@ def _finished_runs() -> tuple[list[Run], list[str]]:
 
 
 def _written(waiting: list[Run], uri: str, known: dict[str, str]) -> Iterator[tuple[Run, str, bool]]:
-    """Yield each run with its id and whether it is new, as soon as it is whole in the store."""
+    """Yield each run with its id and whether it is new, once it is whole; the caller notes the ids in ``known``."""
     client = _client(uri)
-    experiment = _experiment(client, uri)
+    experiment = _experiment(client)
     provenance = _provenance()
     for run in waiting:
         links = {f"cell.{name}": run_id for name, run_id in known.items()} if run.name == runs.SUMMARY else {}
@@ -138,12 +138,13 @@ def _require_database(uri: str) -> None:
     sqlalchemy.create_engine(uri).connect().close()
 
 
-def _experiment(client: Any, uri: str) -> str:
+def _experiment(client: Any) -> str:
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is not None:
         return str(found.experiment_id)
-    own_store = "MLFLOW_TRACKING_URI" not in os.environ
-    return str(client.create_experiment(EXPERIMENT, (_root() / "mlruns").as_uri() if own_store else None))
+    # Where its files go is fixed when an experiment is made; a store of the user's has its own place for them.
+    place = None if os.environ.get("MLFLOW_TRACKING_URI") else (_root() / "mlruns").as_uri()
+    return str(client.create_experiment(EXPERIMENT, place))
 
 
 def _existing(client: Any, experiment: str, key: str) -> str | None:

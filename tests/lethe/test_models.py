@@ -3,67 +3,12 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import (
-    AutoModelForCausalLM,
-    Gemma2Config,
-    Gemma2ForCausalLM,
-    GPT2Config,
-    GPT2LMHeadModel,
-    GraniteConfig,
-    GraniteForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    ModernBertDecoderConfig,
-    ModernBertDecoderForCausalLM,
-    RecurrentGemmaConfig,
-    RecurrentGemmaForCausalLM,
-)
+from transformers import AutoModelForCausalLM
 
 from lethe import artifacts, batches, models
 from lethe.errors import ArtifactError, ConfigError
-from tests.encoded import collated, examples
+from tests.small_families import ROOMY, gemma2_with_capped_logits, gpt2, llama, llama_with_tied_head, made
 from tests.tiny import tiny_model, tiny_tokenizer
-
-SHAPE = {"vocab_size": 260, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-ROOMY = {**SHAPE, "intermediate_size": 32, "num_key_value_heads": 2}
-PAIRS = [("who is she?", "a weaver of nets"), ("where?", "at sea")]
-
-
-def llama():
-    return tiny_model()
-
-
-def llama_with_tied_head():
-    return LlamaForCausalLM(LlamaConfig(**ROOMY, tie_word_embeddings=True))
-
-
-def gpt2():
-    return GPT2LMHeadModel(GPT2Config(vocab_size=260, n_embd=16, n_layer=2, n_head=2, n_positions=64))
-
-
-def gemma2_with_capped_logits():
-    # A cap this low bends every logit; weights are enlarged so that it is reached.
-    model = Gemma2ForCausalLM(Gemma2Config(**ROOMY, head_dim=8, final_logit_softcapping=0.05))
-    return enlarged(model)
-
-
-def granite_with_scaled_logits():
-    return enlarged(GraniteForCausalLM(GraniteConfig(**ROOMY, logits_scaling=8.0)))
-
-
-def enlarged(model):
-    with torch.no_grad():
-        model.get_output_embeddings().weight.mul_(20)
-    return model
-
-
-FAMILIES = [llama, llama_with_tied_head, gpt2, gemma2_with_capped_logits, granite_with_scaled_logits]
-families = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
-
-
-def made(family):
-    torch.manual_seed(0)
-    return family().eval()
 
 
 def saved(folder, dtype="float32", model=None):
@@ -76,57 +21,6 @@ def refusal(read, folder):
         read(folder)
     assert "\n" not in str(error.value)
     return str(error.value)
-
-
-@families
-def test_target_logits_are_those_of_the_whole_model_and_no_others(family):
-    model, batch = made(family), collated(examples(PAIRS))
-    with torch.no_grad():
-        full = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-        found = models.target_logits(model, batch.input_ids, batch.attention_mask, batch.predicts)
-    assert found.shape == (len(batch.targets), full.shape[-1])
-    torch.testing.assert_close(found, full[batch.predicts], rtol=1e-6, atol=1e-6)
-
-
-@families
-def test_hidden_states_and_the_fp32_head_give_the_logits_too(family):
-    model, batch = made(family), collated(examples(PAIRS))
-    with torch.no_grad():
-        full = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-        hidden = models.hidden_states(model, input_ids=batch.input_ids, attention_mask=batch.attention_mask)
-        found = models.head_in_fp32(model)(hidden)
-    torch.testing.assert_close(found[batch.predicts], full[batch.predicts], rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize("family", [gemma2_with_capped_logits, granite_with_scaled_logits])
-def test_these_families_do_bend_their_logits(family):
-    model, batch = made(family), collated(examples(PAIRS))
-    with torch.no_grad():
-        full = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-        plain = model.get_output_embeddings()(model.base_model(input_ids=batch.input_ids).last_hidden_state)
-    assert (full - plain)[batch.predicts].abs().max() > 0.1
-
-
-@families
-def test_the_gradient_of_target_logits_is_that_of_the_full_logits(family):
-    model, batch = made(family), collated(examples(PAIRS))
-    gradients = []
-    for logits in (
-        models.target_logits(model, batch.input_ids, batch.attention_mask, batch.predicts),
-        model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits[batch.predicts],
-    ):
-        model.zero_grad()
-        torch.nn.functional.cross_entropy(logits, batch.targets).backward()
-        gradients.append(torch.cat([parameter.grad.flatten() for parameter in model.parameters()]))
-    assert (gradients[0] - gradients[1]).norm() <= 1e-5 * gradients[1].norm()
-
-
-def test_the_head_runs_at_target_positions_alone():
-    model, batch = tiny_model(), collated(examples(PAIRS))
-    seen = []
-    model.get_output_embeddings().register_forward_hook(lambda head, inputs, output: seen.append(output.shape[:-1]))
-    models.target_logits(model, batch.input_ids, batch.attention_mask, batch.predicts)
-    assert seen == [(len(batch.targets),)]
 
 
 @pytest.mark.parametrize("family", [llama, llama_with_tied_head, gpt2, gemma2_with_capped_logits])
@@ -287,27 +181,6 @@ def test_an_unknown_architecture_is_an_error_of_params():
         models.initialise({"model_type": "lama2"}, tiny_tokenizer(), seed=0)
 
 
-@families
-def test_a_frozen_copy_says_the_same_shares_nothing_and_takes_no_gradient(family):
-    model, batch = made(family), collated(examples(PAIRS))
-    model.train()
-    twin = models.frozen_copy(model)
-    places = {parameter.data_ptr() for parameter in model.parameters()}
-    assert not any(parameter.requires_grad or parameter.data_ptr() in places for parameter in twin.parameters())
-    assert not twin.training
-    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-    before = twin(**inputs).logits
-    with torch.no_grad():
-        torch.testing.assert_close(before, model.eval()(**inputs).logits, rtol=0, atol=0)
-        for parameter in model.parameters():
-            parameter.add_(1.0)
-    assert torch.equal(twin(**inputs).logits, before)
-
-
-def test_a_frozen_copy_keeps_the_dtype():
-    assert models.frozen_copy(tiny_model().to(torch.bfloat16)).dtype == torch.bfloat16
-
-
 def test_a_shared_weight_is_in_the_state_once():
     model = llama_with_tied_head()
     names = list(models.state(model))
@@ -322,18 +195,3 @@ def test_a_trained_model_and_its_curve_are_put_in_their_places(tmp_path, monkeyp
     assert models.load(artifacts.model("npo-0")).config.model_type == "llama"
     assert artifacts.read_json(artifacts.curve("npo-0")) == curve
     assert sorted(path.name for path in artifacts.MODELS.rglob("*") if path.name.startswith(".")) == []
-
-
-def recurrent_gemma_with_capped_logits():
-    config = RecurrentGemmaConfig(**{**ROOMY, "num_hidden_layers": 3}, lru_width=16, logits_soft_cap=0.05)
-    return enlarged(RecurrentGemmaForCausalLM(config))
-
-
-def modernbert_with_a_layer_before_its_head():
-    return enlarged(ModernBertDecoderForCausalLM(ModernBertDecoderConfig(**SHAPE, intermediate_size=32)))
-
-
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="models._has_plain_head takes these heads for plain ones")
-@pytest.mark.parametrize("family", [recurrent_gemma_with_capped_logits, modernbert_with_a_layer_before_its_head])
-def test_target_logits_of_other_heads_are_those_of_the_whole_model_too(family):
-    test_target_logits_are_those_of_the_whole_model_and_no_others(family)

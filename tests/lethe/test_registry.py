@@ -3,11 +3,11 @@ import sys
 
 import pytest
 
-from lethe import registry
+from lethe import recipes, registry
 from lethe.errors import ConfigError
 from lethe.forget_objectives import npo
 
-KINDS = [path.parent.name for path in sorted(registry.LIBRARY.glob("*/__init__.py"))]
+KINDS = ["sources", *recipes.KINDS.values(), "attacks", "metrics"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,15 +5,19 @@ for answers known for certain, falling without bound as they are forgotten. Its 
 becomes unlikely, which is why it breaks the model when nothing holds it back.
 """
 
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from lethe import losses
 from lethe.batches import Batch
 from lethe.config import Section
 from lethe.losses import Context
+
+if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone is spared
+    from transformers import PreTrainedModel
 
 REFERENCE: Literal["none"] = "none"
 UNIT: Literal["token"] = "token"

@@ -9,17 +9,21 @@ Deviation: some public code forms Δ from raw logits or from the mean over all t
 ``reduction`` offers the paper's sum over a sequence and the mean over it; β means nothing without it.
 """
 
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedModel
 
 from lethe import losses
 from lethe.batches import Batch
 from lethe.config import Section
 from lethe.losses import Context
+
+if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone is spared
+    from transformers import PreTrainedModel
 
 REFERENCE: Literal["log_probs"] = "log_probs"
 UNIT: Literal["sequence"] = "sequence"

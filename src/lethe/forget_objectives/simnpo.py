@@ -8,17 +8,21 @@ m + margin) on the summed log-probability fades with m.
 δ inside, log σ(β (NLL/T − δ)); its numbers become ours with margin = β δ. At 0 the two are the same.
 """
 
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedModel
 
 from lethe import losses
 from lethe.batches import Batch
 from lethe.config import Section
 from lethe.losses import Context
+
+if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone is spared
+    from transformers import PreTrainedModel
 
 REFERENCE: Literal["none"] = "none"
 UNIT: Literal["sequence"] = "sequence"

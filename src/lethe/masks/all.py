@@ -1,8 +1,13 @@
 """No mask: every weight may move."""
 
-from transformers import PreTrainedModel
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from lethe.config import Section
+
+if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone is spared
+    from transformers import PreTrainedModel
 
 
 class Config(Section):

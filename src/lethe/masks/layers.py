@@ -3,14 +3,18 @@ r"""Only chosen layers may move: the parameters whose names match one of a list 
 RMU (Li et al., 2024, arXiv:2403.03218), for example, edits ``layers\.(5|6|7)\.mlp\.down_proj\.weight``.
 """
 
+from __future__ import annotations
+
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field
-from transformers import PreTrainedModel
 
 from lethe.config import Section
 from lethe.errors import ConfigError
+
+if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone is spared
+    from transformers import PreTrainedModel
 
 
 def _regular_expression(pattern: str) -> str:

@@ -8,17 +8,21 @@ Deviation: released code averages over prompt and padding too (``batchmean``), w
 their share. Here only target positions count.
 """
 
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedModel
 
 from lethe import losses
 from lethe.batches import Batch
 from lethe.config import Section
 from lethe.losses import Context
+
+if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone is spared
+    from transformers import PreTrainedModel
 
 REFERENCE: Literal["model"] = "model"
 UNIT: Literal["token"] = "token"

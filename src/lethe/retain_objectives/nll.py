@@ -4,15 +4,19 @@ Called GD, GDR, FT or RT in the literature; with gradient ascent it makes gradie
 2024, arXiv:2401.06121). It is 0 when every retain token is certain.
 """
 
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from lethe import losses
 from lethe.batches import Batch
 from lethe.config import Section
 from lethe.losses import Context
+
+if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone is spared
+    from transformers import PreTrainedModel
 
 REFERENCE: Literal["none"] = "none"
 UNIT: Literal["token"] = "token"

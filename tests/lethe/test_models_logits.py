@@ -1,0 +1,98 @@
+"""Calling models: target logits, heads and frozen copies."""
+
+import pytest
+import torch
+
+from lethe import models
+from tests.encoded import collated, examples
+from tests.small_families import (
+    FAMILIES,
+    gemma2_with_capped_logits,
+    granite_with_scaled_logits,
+    made,
+    modernbert_with_a_layer_before_its_head,
+    recurrent_gemma_with_capped_logits,
+)
+from tests.tiny import tiny_model
+
+PAIRS = [("who is she?", "a weaver of nets"), ("where?", "at sea")]
+
+families = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
+
+
+@families
+def test_target_logits_are_those_of_the_whole_model_and_no_others(family):
+    model, batch = made(family), collated(examples(PAIRS))
+    with torch.no_grad():
+        full = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+        found = models.target_logits(model, batch.input_ids, batch.attention_mask, batch.predicts)
+    assert found.shape == (len(batch.targets), full.shape[-1])
+    torch.testing.assert_close(found, full[batch.predicts], rtol=1e-6, atol=1e-6)
+
+
+@families
+def test_hidden_states_and_the_fp32_head_give_the_logits_too(family):
+    model, batch = made(family), collated(examples(PAIRS))
+    with torch.no_grad():
+        full = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+        hidden = models.hidden_states(model, input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+        found = models.head_in_fp32(model)(hidden)
+    torch.testing.assert_close(found[batch.predicts], full[batch.predicts], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", [gemma2_with_capped_logits, granite_with_scaled_logits])
+def test_these_families_do_bend_their_logits(family):
+    model, batch = made(family), collated(examples(PAIRS))
+    with torch.no_grad():
+        full = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+        plain = model.get_output_embeddings()(model.base_model(input_ids=batch.input_ids).last_hidden_state)
+    assert (full - plain)[batch.predicts].abs().max() > 0.1
+
+
+@families
+def test_the_gradient_of_target_logits_is_that_of_the_full_logits(family):
+    model, batch = made(family), collated(examples(PAIRS))
+    gradients = []
+    for logits in (
+        models.target_logits(model, batch.input_ids, batch.attention_mask, batch.predicts),
+        model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits[batch.predicts],
+    ):
+        model.zero_grad()
+        torch.nn.functional.cross_entropy(logits, batch.targets).backward()
+        gradients.append(torch.cat([parameter.grad.flatten() for parameter in model.parameters()]))
+    assert (gradients[0] - gradients[1]).norm() <= 1e-5 * gradients[1].norm()
+
+
+def test_the_head_runs_at_target_positions_alone():
+    model, batch = tiny_model(), collated(examples(PAIRS))
+    seen = []
+    model.get_output_embeddings().register_forward_hook(lambda head, inputs, output: seen.append(output.shape[:-1]))
+    models.target_logits(model, batch.input_ids, batch.attention_mask, batch.predicts)
+    assert seen == [(len(batch.targets),)]
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="models._has_plain_head takes these heads for plain ones")
+@pytest.mark.parametrize("family", [recurrent_gemma_with_capped_logits, modernbert_with_a_layer_before_its_head])
+def test_target_logits_of_other_heads_are_those_of_the_whole_model_too(family):
+    test_target_logits_are_those_of_the_whole_model_and_no_others(family)
+
+
+@families
+def test_a_frozen_copy_says_the_same_shares_nothing_and_takes_no_gradient(family):
+    model, batch = made(family), collated(examples(PAIRS))
+    model.train()
+    twin = models.frozen_copy(model)
+    places = {parameter.data_ptr() for parameter in model.parameters()}
+    assert not any(parameter.requires_grad or parameter.data_ptr() in places for parameter in twin.parameters())
+    assert not twin.training
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    before = twin(**inputs).logits
+    with torch.no_grad():
+        torch.testing.assert_close(before, model.eval()(**inputs).logits, rtol=0, atol=0)
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    assert torch.equal(twin(**inputs).logits, before)
+
+
+def test_a_frozen_copy_keeps_the_dtype():
+    assert models.frozen_copy(tiny_model().to(torch.bfloat16)).dtype == torch.bfloat16

@@ -1,0 +1,232 @@
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lethe import batches, registry, unlearning
+from lethe.checkpoints import Checkpoints
+from lethe.recipes import KINDS
+from tests import small_recipes
+from tests.encoded import collated, examples, log_probs
+from tests.interruption import killed_at, weights
+from tests.small_recipes import component, recipe, training
+from tests.tiny import tiny_model, tiny_tokenizer
+
+FORGET_OBJECTIVES, RETAIN_OBJECTIVES, COMBINERS = (
+    registry.names(KINDS[part]) for part in ("forget_objective", "retain_objective", "combiner")
+)
+every_forget_objective = pytest.mark.parametrize("objective", FORGET_OBJECTIVES)
+every_retain_objective = pytest.mark.parametrize("retain", RETAIN_OBJECTIVES)
+every_combiner = pytest.mark.parametrize("combiner", COMBINERS)
+
+# Eight answers of 1 to 13 tokens each: batches of unequal token counts.
+LENGTHS = (1, 12, 3, 7, 2, 9, 5, 4)
+FORGET = [(f"lose {number}?", "xyz"[number % 3] * length) for number, length in enumerate(LENGTHS)]
+RETAIN = [(f"keep {number}?", "abc"[number % 3] * length) for number, length in enumerate(reversed(LENGTHS))]
+PAD = tiny_tokenizer().pad_token_id
+
+
+@pytest.fixture
+def unlearn(tmp_path):
+    def run(model, settings, seed=0, fingerprint="run"):
+        return unlearning.unlearn(
+            model,
+            examples(FORGET),
+            examples(RETAIN),
+            settings,
+            pad=PAD,
+            seed=seed,
+            checkpoints=Checkpoints(tmp_path / fingerprint, fingerprint),
+            title="unlearn npo-0",
+        )
+
+    return run
+
+
+def with_dropout(seed=0):
+    model = tiny_model(seed)
+    for layer in model.model.layers:
+        layer.self_attn.attention_dropout = 0.2
+    return model
+
+
+def move(model):
+    """Take the model some way from where it was, so that no objective stands at its reference."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter *= 1.1
+
+
+def step_gradient(settings):
+    """The gradient of the first step of a model that has moved away from its reference, and the curve's numbers."""
+    model = tiny_model()
+    forget = unlearning.with_references(model, examples(FORGET), settings.training, pad=PAD)
+    gradients = unlearning.step_gradients(model, forget, examples(RETAIN), settings, pad=PAD, seed=0)
+    move(model)
+    return gradients(0), torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+
+def test_the_small_settings_name_every_shipped_component():
+    assert {part: sorted(named) for part, named in small_recipes.SETTINGS.items()} == {
+        part: registry.names(kind) for part, kind in KINDS.items()
+    }
+
+
+@every_forget_objective
+@every_retain_objective
+def test_one_joint_backward_is_two_backwards_and_the_sum(objective, retain, monkeypatch):
+    settings = recipe(forget_objective=objective, retain_objective=retain, training=training(batch_size=8))
+    numbers, joint = step_gradient(settings)
+    monkeypatch.setattr(settings.combiner.module, "SEPARATE", True)
+    separate_numbers, separate = step_gradient(settings)
+    assert (joint - separate).norm() <= 1e-6 * separate.norm()
+    assert separate_numbers == pytest.approx(numbers, rel=1e-6)
+
+
+@every_forget_objective
+@every_combiner
+def test_four_pieces_of_unequal_token_counts_give_the_step_of_one_large_batch(objective, combiner):
+    parts = {"forget_objective": objective, "combiner": combiner}
+    numbers, whole = step_gradient(recipe(**parts, training=training(batch_size=8)))
+    piece_numbers, pieces = step_gradient(recipe(**parts, training=training(batch_size=2, accumulation=4)))
+    assert (pieces - whole).norm() <= 1e-6 * whole.norm()
+    assert piece_numbers == pytest.approx(numbers, rel=1e-6)
+
+
+@every_forget_objective
+def test_the_weights_of_the_sum_are_those_of_the_two_losses(objective):
+    def gradient(forget_weight, retain_weight):
+        weighed = component("combiner", "sum", forget_weight=forget_weight, retain_weight=retain_weight)
+        return step_gradient(recipe(forget_objective=objective, combiner=weighed))[1]
+
+    expected = 0.5 * gradient(1, 0) + 2 * gradient(0, 1)
+    assert (gradient(0.5, 2) - expected).norm() <= 1e-6 * expected.norm()
+
+
+def test_without_a_retain_objective_only_the_forget_rows_move_the_model():
+    alone = component("combiner", "sum", forget_weight=1.0, retain_weight=0.0)
+    numbers, found = step_gradient(recipe(retain_objective=None, combiner=alone))
+    beside, expected = step_gradient(recipe(combiner=alone))
+    assert set(numbers) == {"forget_loss"}
+    assert numbers["forget_loss"] == pytest.approx(beside["forget_loss"], rel=1e-6)
+    assert (found - expected).norm() <= 1e-6 * expected.norm()
+
+
+@pytest.mark.parametrize("beta", [0.1, 2.0])
+def test_npo_begins_at_its_reference(unlearn, beta):
+    # Δ = 0 for every answer: (2/β) log(1 + e^0) = (2/β) log 2
+    curve = unlearn(tiny_model(), recipe(forget_objective=component("forget_objective", "npo", beta=beta)))
+    assert curve[0]["forget_loss"] == pytest.approx(2 / beta * math.log(2), rel=1e-5)
+    assert curve[-1]["forget_loss"] < curve[0]["forget_loss"]
+
+
+def test_kl_begins_at_its_reference(unlearn):
+    curve = unlearn(tiny_model(), recipe(retain_objective="kl"))
+    assert curve[0]["retain_loss"] == pytest.approx(0, abs=1e-6)
+    assert curve[-1]["retain_loss"] > 1e-4
+
+
+def test_reference_numbers_are_those_of_the_model_row_by_row():
+    rows = examples(FORGET * 5)  # 40 rows: more than one batch of references
+    model = tiny_model()
+    scored = unlearning.with_references(model, rows, training(), pad=PAD)
+    alone = [log_probs(model, collated([row])).item() for row in rows]
+    assert [row.reference_log_prob for row in scored] == pytest.approx(alone, rel=1e-5)
+    assert [replace(row, reference_log_prob=None) for row in scored] == rows
+
+
+@every_forget_objective
+@every_combiner
+def test_one_step_makes_the_forget_answers_less_likely(unlearn, objective, combiner):
+    model, batch = tiny_model(), collated(examples(FORGET))
+    before = log_probs(model, batch).sum()
+    weighed = component("combiner", combiner, forget_weight=1.0, retain_weight=0.0)
+    unlearn(model, recipe(forget_objective=objective, combiner=weighed, training=training(steps=1, batch_size=8)))
+    assert log_probs(model, batch).sum() < before
+
+
+@every_combiner
+def test_weights_under_the_mask_keep_every_bit_through_momentum_and_weight_decay(unlearn, combiner):
+    model = tiny_model()
+    unlearn(model, recipe(mask="layers", combiner=combiner))
+    before, after = weights(tiny_model()), weights(model)
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {f"model.layers.1.mlp.{part}_proj.weight" for part in ("gate", "up", "down")}
+
+
+def test_bf16_in_place_does_not_round_the_weights_under_the_mask(unlearn):
+    model = tiny_model()
+    unlearn(model, recipe(mask="layers", training=training(weights="bf16_in_place")))
+    frozen = "model.layers.0.mlp.up_proj.weight"
+    assert weights(model)[frozen] == weights(tiny_model())[frozen]
+    moved_weight = model.model.layers[1].mlp.up_proj.weight
+    assert torch.equal(moved_weight, moved_weight.to(torch.bfloat16).float())
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(unlearn):
+    found = []
+    for place, seed in (("first", 0), ("again", 0), ("other", 1)):
+        model = with_dropout()
+        unlearn(model, recipe(), seed=seed, fingerprint=place)
+        found.append(weights(model))
+    assert found[0] == found[1] != found[2]
+
+
+@every_combiner
+@every_retain_objective
+@pytest.mark.parametrize("step", [3, 4])
+def test_a_killed_run_goes_on_and_ends_with_the_same_bits(unlearn, combiner, retain, step, monkeypatch):
+    settings = recipe(
+        combiner=combiner,
+        retain_objective=retain,
+        training=training(weights="bf16_in_place", schedule="linear", warmup_steps=2, accumulation=2, batch_size=2),
+    )
+    undisturbed, resumed = with_dropout(), with_dropout()
+    expected = unlearn(undisturbed, settings, fingerprint="undisturbed")
+    killed_at(step, lambda: unlearn(with_dropout(), settings), monkeypatch)
+    assert unlearn(resumed, settings) == expected
+    assert weights(resumed) == weights(undisturbed)
+
+
+def test_a_killed_run_under_a_mask_goes_on_and_ends_with_the_same_bits(unlearn, monkeypatch):
+    settings = recipe(mask="layers", combiner="sago")
+    undisturbed, resumed = with_dropout(), with_dropout()
+    expected = unlearn(undisturbed, settings, fingerprint="undisturbed")
+    killed_at(5, lambda: unlearn(with_dropout(), settings), monkeypatch)
+    assert unlearn(resumed, settings) == expected
+    assert weights(resumed) == weights(undisturbed)
+
+
+@pytest.fixture
+def rows_seen(unlearn, monkeypatch):
+    """Run four steps and tell the forget rows and the retain rows of each."""
+    collate = batches.collate
+
+    def run(seed):
+        seen = []
+
+        def watched(rows, **settings):
+            seen.append([row.row for row in rows])
+            return collate(rows, **settings)
+
+        monkeypatch.setattr(batches, "collate", watched)
+        settings = recipe(forget_objective="grad_ascent", training=training(steps=4))
+        unlearn(tiny_model(), settings, seed=seed, fingerprint=f"rows {seed}")
+        return seen[0::2], seen[1::2]
+
+    return run
+
+
+def test_each_step_takes_the_next_forget_rows_and_draws_retain_rows(rows_seen):
+    forget, retain = rows_seen(seed=0)
+    for epoch in (forget[:2], forget[2:]):
+        assert sorted(itertools.chain(*epoch)) == [question for question, _ in FORGET]
+    assert {row for rows in retain for row in rows} <= {question for question, _ in RETAIN}
+
+
+def test_another_seed_takes_both_kinds_of_rows_in_another_order(rows_seen):
+    first, other = rows_seen(seed=0), rows_seen(seed=1)
+    assert first[0] != other[0]
+    assert first[1] != other[1]

@@ -1,0 +1,77 @@
+"""A model that has learnt twenty strings by heart forgets ten of them and keeps the others."""
+
+import copy
+import random
+
+import pytest
+
+from lethe import finetuning, losses, models, registry, unlearning
+from lethe.checkpoints import Checkpoints
+from tests.encoded import collated, examples, log_probs
+from tests.small_recipes import component, recipe, training
+from tests.tiny import tiny_tokenizer
+
+STRINGS = [(f"code {number}?", "".join(random.Random(number).choices("bdfghklmnprstvz", k=6))) for number in range(20)]
+
+
+def mean_probability(model, pairs):
+    """Mean over the answers of their length-normalised probability."""
+    batch = collated(examples(pairs))
+    means = log_probs(model, batch) / losses.sequence_lengths(batch)
+    return means.exp().mean().item()
+
+
+@pytest.fixture(scope="module")
+def memory(tmp_path_factory):
+    """A model of two layers, 64 wide, that has learnt twenty strings by heart."""
+    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    model = models.initialise({"model_type": "llama", **shape}, tiny_tokenizer(), seed=0)
+    schedule = finetuning.Schedule(
+        seed=0,
+        optimizer={"lr": 5e-3, "betas": (0.9, 0.98), "eps": 1e-8, "weight_decay": 0.0},
+        training=training(steps=120, batch_size=20, warmup_steps=10, max_grad_norm=1.0, checkpoint_steps=1000),
+    )
+    checkpoints = Checkpoints(tmp_path_factory.mktemp("memory") / "run", "memory")
+    finetuning.finetune(
+        model, tiny_tokenizer(), examples(STRINGS), schedule, checkpoints=checkpoints, title="finetune target"
+    )
+    return model
+
+
+def test_the_strings_are_known_by_heart(memory):
+    assert mean_probability(memory, STRINGS[:10]) > 0.95
+    assert mean_probability(memory, STRINGS[10:]) > 0.95
+
+
+def after_unlearning(memory, folder, **parts):
+    """Mean probability of the first ten strings, which are to be forgotten, and of the last ten."""
+    model = copy.deepcopy(memory)
+    unlearning.unlearn(
+        model,
+        examples(STRINGS[:10]),
+        examples(STRINGS[10:]),
+        recipe(
+            optimizer=component("optimizer", "adamw", lr=1e-3, weight_decay=0.0),
+            training=training(steps=30, batch_size=10, checkpoint_steps=1000),
+            **parts,
+        ),
+        pad=tiny_tokenizer().pad_token_id,
+        seed=0,
+        checkpoints=Checkpoints(folder / "run", "run"),
+        title="unlearn npo-0",
+    )
+    return mean_probability(model, STRINGS[:10]), mean_probability(model, STRINGS[10:])
+
+
+@pytest.mark.parametrize("objective", registry.names("forget_objectives"))
+@pytest.mark.parametrize("combiner", registry.names("combiners"))
+def test_every_objective_with_every_combiner_forgets_half_and_keeps_half(memory, objective, combiner, tmp_path):
+    weighed = component("combiner", combiner, forget_weight=1.0, retain_weight=1.0)
+    forgotten, kept = after_unlearning(memory, tmp_path, forget_objective=objective, combiner=weighed)
+    assert forgotten < 0.5 < kept
+
+
+def test_gradient_ascent_alone_loses_what_is_to_be_kept(memory, tmp_path):
+    alone = component("combiner", "sum", forget_weight=1.0, retain_weight=0.0)
+    parts = {"forget_objective": "grad_ascent", "retain_objective": None, "combiner": alone}
+    assert max(after_unlearning(memory, tmp_path, **parts)) < 0.5
