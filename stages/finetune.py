@@ -1,5 +1,7 @@
 """Train a control model on what it may know.    python -m stages.finetune --control target"""
 
+from pathlib import Path
+
 from lethe import artifacts, batches, config, doors, finetuning, models
 from lethe.checkpoints import Checkpoints, fingerprint
 from lethe.rows import read_rows
@@ -12,7 +14,7 @@ def main(control: str) -> None:
     retain = read_rows(artifacts.RETAIN) + (read_rows(artifacts.UTILITY) if settings.rehearsal else [])
     rows = retain + (read_rows(artifacts.FORGET) if control == "target" else [])
     model, tokenizer, is_ready = finetuning.start(settings, control, retain)
-    inputs = fingerprint(settings, encoding, artifacts.PREPARED, artifacts.BASE)
+    inputs = fingerprint(settings, encoding, artifacts.PREPARED, Path(settings.base or artifacts.BASE))
     checkpoints = Checkpoints(artifacts.scratch(control), inputs)
     examples = [] if is_ready else batches.encode_rows(tokenizer, rows, encoding)
     curve = finetuning.finetune(

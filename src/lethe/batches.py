@@ -87,12 +87,20 @@ def encode_pair(
 
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, *, row: str, max_length: int) -> list[Example]:
-    """A text in chunks of at most ``max_length`` tokens. Its first token has no predictor and is no target."""
+    """A text in chunks of at most ``max_length`` tokens; the first token of a chunk has no predictor and is no target.
+
+    Raises DataError for a text of one token, in which there is nothing to predict.
+    """
     ids = _tokens(tokenizer, text)
     start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     width = max_length - len(start)
     chunks = [[*start, *ids[offset : offset + width]] for offset in range(0, len(ids), width)]
-    return [Example(row, tuple(chunk), len(chunk) - 1, ends_turn=False) for chunk in chunks if len(chunk) > 1]
+    examples = [Example(row, tuple(chunk), len(chunk) - 1, ends_turn=False) for chunk in chunks if len(chunk) > 1]
+    if not examples:
+        raise DataError(
+            f"Row {row!r} is a text of {len(ids)} tokens, too short to predict anything; join it with others."
+        )
+    return examples
 
 
 def encode_rows(tokenizer: PreTrainedTokenizerBase, rows: Iterable[Row], encoding: Encoding) -> list[Example]:

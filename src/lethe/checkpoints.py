@@ -56,7 +56,7 @@ class Checkpoints:
     def _progress(self) -> dict[str, Any]:
         try:
             return dict(json.loads((self.folder / "progress.json").read_text(encoding="utf-8")))
-        except FileNotFoundError:
+        except (FileNotFoundError, json.JSONDecodeError):
             return {"fingerprint": None}
 
 

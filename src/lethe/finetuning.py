@@ -7,10 +7,10 @@ from typing import Any
 from pydantic import PositiveInt
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lethe import batches, losses, models, training, vocabulary
+from lethe import artifacts, batches, losses, models, training, vocabulary
 from lethe.batches import Example
 from lethe.checkpoints import Checkpoints
-from lethe.config import Section
+from lethe.config import Section, nearest
 from lethe.errors import ConfigError
 from lethe.optimizers import adamw
 from lethe.recipes import Training
@@ -50,6 +50,8 @@ def start(config: Config, control: str, rows: Sequence[Row]) -> tuple[PreTrained
     ``rows`` give the vocabulary of a model that starts from nothing; they must not hold forget rows, for both controls
     share it.
     """
+    if control not in artifacts.CONTROLS:
+        raise ConfigError(f"No control model {control!r}.{nearest(control, artifacts.CONTROLS)}")
     ready = config.target_checkpoint if control == "target" else config.retain_checkpoint
     source = ready or config.base
     if source is not None:

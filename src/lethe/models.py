@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from safetensors import SafetensorError
@@ -35,11 +36,18 @@ def load(source: str | Path, *, dtype: str = "float32", revision: str | None = N
     """
     _require_local_folder(source)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source, revision=revision, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False
+        model, found = AutoModelForCausalLM.from_pretrained(
+            source,
+            revision=revision,
+            dtype=DTYPES[dtype],
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ArtifactError(f"{source}: cannot load a causal model: {_first_line(error)}") from None
+    if found["missing_keys"]:  # transformers fills these with random numbers
+        raise ArtifactError(f"{source}: the checkpoint lacks {sorted(found['missing_keys'])[0]}; it is not whole.")
     return model.to(device()).eval()
 
 
@@ -74,6 +82,10 @@ def initialise(architecture: dict[str, Any], tokenizer: PreTrainedTokenizerBase,
         "pad_token_id": tokenizer.pad_token_id,
         "eos_token_id": tokenizer.eos_token_id,
     }
+    if "model_type" not in architecture:
+        raise ConfigError(
+            "params.yaml: architecture: 'model_type' is missing; name one that transformers knows, like llama."
+        )
     try:
         config = AutoConfig.for_model(
             architecture["model_type"], **tokens, bos_token_id=tokenizer.bos_token_id, **settings
@@ -149,18 +161,29 @@ def head_in_fp32(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
 
 
 def _has_plain_head(model: PreTrainedModel) -> bool:
-    if model.base_model is model or not isinstance(model.get_output_embeddings(), nn.Linear):
+    # Some architectures bend the logits after the head (soft caps, scales) or do more before it. Nothing in a
+    # configuration says so for all of them, so one forward of two tokens is compared with the model's own logits.
+    if model not in _PLAIN_HEADS:
+        _PLAIN_HEADS[model] = _head_gives_the_logits(model)
+    return _PLAIN_HEADS[model]
+
+
+_PLAIN_HEADS: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
+
+
+def _head_gives_the_logits(model: PreTrainedModel) -> bool:
+    head = model.get_output_embeddings()
+    if model.base_model is model or not isinstance(head, nn.Linear):
         return False
-    # These keys bend the logits after the head (Gemma, Cohere, Granite, Falcon H1); such models take the whole road.
-    config = model.config.get_text_config()
-    bends = (
-        "final_logit_softcapping",
-        "logit_scale",
-        "logits_scaling",
-        "output_multiplier",
-        "lm_head_multiplier",
-    )
-    return all(getattr(config, key, None) in (None, 1, 1.0) for key in bends)
+    inputs = {name: torch.ones(1, 2, dtype=torch.long, device=model.device) for name in ("input_ids", "attention_mask")}
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        expected = model(**inputs, use_cache=False).logits
+        hidden = getattr(model.base_model(**inputs, use_cache=False), "last_hidden_state", None)
+        found = head(hidden) if hidden is not None and hidden.shape[-1] == head.in_features else None
+    model.train(was_training)
+    return found is not None and found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def _mark_dtype(config_file: Path, dtype: str) -> None:

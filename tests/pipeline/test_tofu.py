@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lethe import artifacts
-from tests.pipeline import workspace
 from tests import shared_data
+from tests.pipeline import workspace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 

@@ -9,6 +9,9 @@ language of the world without any fact of forget, retain or holdout.
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field, PositiveInt
 
 from lethe.config import Section
 from lethe.rows import Row
@@ -22,12 +25,12 @@ class Config(Section):
     """How large the world is. People have one fact for each of the relations below."""
 
     seed: int
-    num_forget_people: int
-    num_retain_people: int
-    num_holdout_people: int
-    num_other_people: int  # only the base model meets them
-    num_towns: int
-    num_false_answers: int
+    num_forget_people: PositiveInt
+    num_retain_people: PositiveInt
+    num_holdout_people: PositiveInt
+    num_other_people: PositiveInt  # only the base model meets them
+    num_towns: Annotated[int, Field(ge=20, le=500)]  # towns are values of facts; with few of them they can be guessed
+    num_false_answers: Annotated[int, Field(ge=3, le=10)]  # three are needed for a choice of four
 
 
 @dataclass(frozen=True)
