@@ -7,7 +7,7 @@ from lethe.rows import read_rows
 
 def main(model: str, attack: str) -> None:
     """Write what a model (target, retain or an unlearned cell such as npo-0) says under an attack family."""
-    settings = config.section(inference.Config, "infer")
+    settings = config.section(inference.Config, "infer", str(config.block("data")))
     family = registry.load("attacks", attack)
     attack_settings = config.section(family.Config, "attacks", attack)
     encoding = config.section(Encoding, "encoding", str(config.block("data")))

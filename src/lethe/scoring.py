@@ -56,7 +56,8 @@ def score(
     conditions = _split_scores(observations, settings.bootstrap)
     for condition, observation in observations.items():
         retain_records = retain.conditions[condition]
-        conditions[condition][OVERALL] = _overall(observation, retain_records, wanted, settings.bootstrap)
+        overall = _overall(observation, retain_records, wanted, settings.bootstrap)
+        conditions[condition][OVERALL] = _comparable(overall, conditions[UNATTACKED].get(OVERALL, overall))
     _log_missing(conditions[UNATTACKED], wanted)
     file: dict[str, Any] = {
         "model": model.model,
@@ -159,6 +160,14 @@ def _overall(
         if metric.module.SCOPE == "model":
             found |= metric.module.compute(observation, retain_records, metric.config, bootstrap)
     return found
+
+
+def _comparable(overall: dict[str, Score], unattacked: Mapping[str, Score]) -> dict[str, Score]:
+    # Without answers under an attack the utility would rest on fewer components than the one it is compared with.
+    found, whole = overall.get(UTILITY), unattacked.get(UTILITY)
+    if found is None or whole is None or found.n == whole.n:
+        return overall
+    return overall | {UTILITY: Score(None, None, None, found.n, found.unscored)}
 
 
 def _differences(

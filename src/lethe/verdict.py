@@ -179,13 +179,18 @@ def _text(found: Findings, passed: Mapping[str, bool | None], limits: Limits) ->
 
 def _failures(found: Findings, passed: Mapping[str, bool | None], limits: Limits) -> list[str]:
     """What is certainly wrong, the gravest first."""
-    differences = [score.value for score in found.differences.values() if score.value is not None]
+    differences = {name: score.value for name, score in found.differences.items() if score.value is not None}
+    above = {name: value for name, value in differences.items() if value > limits.equivalence_margin}
     failures = []
-    if any(value > limits.equivalence_margin for value in differences):
+    if KNOWLEDGE in above:
         failures.append("not forgotten")
-    elif (returns := _returns(found, limits)) is not None:
-        failures.append(returns)
-    if passed["G2"] is False or any(value < -limits.equivalence_margin for value in differences):
+    else:
+        if (returns := _returns(found, limits)) is not None:
+            failures.append(returns)
+        if above:
+            largest = max(above, key=lambda name: above[name])
+            failures.append(f"traces left ({largest.replace('_', ' ')} {above[largest]:+.2f})")
+    if passed["G2"] is False or any(value < -limits.equivalence_margin for value in differences.values()):
         failures.append("over-forgotten")
     if passed["G3"] is False:
         failures.append("utility lost")

@@ -23,11 +23,11 @@ SOURCES = registry.names("sources")
 SECTIONS = {
     ("pretrain",): pretraining.Config,
     ("grid",): Grid,
-    ("infer",): inference.Config,
     ("score",): scoring.Config,
     ("capabilities",): capabilities.Config,
     ("report",): page.Config,
     **{("prepare", name): registry.load("sources", name).Config for name in SOURCES},
+    **{("infer", name): inference.Config for name in SOURCES},
     **{("encoding", name): batches.Encoding for name in SOURCES},
     **{("finetune", name): finetuning.Config for name in SOURCES},
     **{("check", name): controls.Config for name in SOURCES},
@@ -54,6 +54,7 @@ def test_no_section_stands_there_that_nobody_reads():
     ("section", "kind"),
     [
         ("encoding", "sources"),
+        ("infer", "sources"),
         ("finetune", "sources"),
         ("check", "sources"),
         ("attacks", "attacks"),

@@ -100,7 +100,7 @@ def test_every_token_of_a_text_is_a_target_exactly_once_after_a_first_token_of_i
     assert not any(chunk.ends_turn for chunk in chunks)
 
 
-@given(text=st.text(st.characters(codec="ascii"), max_size=40), max_length=st.integers(2, 12))
+@given(text=st.text(st.characters(codec="ascii"), min_size=2, max_size=40), max_length=st.integers(2, 12))
 def test_without_a_first_token_chunks_cover_the_text_but_for_a_last_token_that_stands_alone(text, max_length):
     tokenizer = plain_tokenizer()
     ids = tokenizer(text)["input_ids"]
@@ -200,3 +200,11 @@ def test_the_order_of_the_rows_does_not_change_which_lengths_go_together(lengths
         return [[values[index] for index in batch] for batch in batches.by_token_budget(values, budget)]
 
     assert grouped(lengths) == grouped(lengths[::-1])
+
+
+@pytest.mark.parametrize("text", ["", "a"])
+def test_a_text_in_which_nothing_can_be_predicted_is_refused(text):
+    tokenizer = tiny_tokenizer()
+    assert tokenizer.bos_token_id is None
+    with pytest.raises(DataError, match="too short to predict anything"):
+        batches.encode_text(tokenizer, text, row="t", max_length=8)

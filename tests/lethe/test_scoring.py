@@ -1,9 +1,11 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from lethe import config, interviews, scoring
 from lethe.errors import ArtifactError, ConfigError
+from lethe.records import Records
 from tests.synthetic_records import BOOTSTRAP, SCHEMES, model_records
 
 PARAMS = """
@@ -174,3 +176,13 @@ def test_a_misspelt_metric_is_named_with_its_nearest(wanted):
     config.PARAMS.write_text(PARAMS.replace("rouge", "rogue"))
     with pytest.raises(ConfigError, match=r"no 'rogue' in metrics\. Did you mean 'rouge'"):
         scoring.metrics()
+
+
+def test_utility_under_attack_is_missing_when_it_would_rest_on_fewer_components(wanted):
+    whole = said("shallow-0", 0.3, attacked=0.8)
+    silent = {split: Records(records.likelihoods, []) for split, records in whole.conditions["int4_channel"].items()}
+    file = scored(replace(whole, conditions={**whole.conditions, "int4_channel": silent}), wanted)
+    unattacked, attacked = (file["conditions"][name]["overall"]["model_utility"] for name in ("none", "int4_channel"))
+    assert unattacked["value"] is not None
+    assert attacked["value"] is None
+    assert attacked["n"] < unattacked["n"]

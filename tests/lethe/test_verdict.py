@@ -58,6 +58,12 @@ def test_knowledge_above_the_retain_model_is_not_forgotten():
     assert found == ("none", "not forgotten")
 
 
+def test_traces_are_named_when_the_answer_itself_is_gone():
+    gates, found = judged(differing(extraction_strength=around(0.21), truth_ratio_knowledge=around(0.14)))
+    assert gates["G1"].passed is False
+    assert found == ("none", "traces left (extraction strength +0.21)")
+
+
 def test_a_wide_interval_shows_nothing():
     gates, found = judged(differing(extraction_strength=around(0.01, width=0.06)))
     assert gates["G1"].passed is False

@@ -41,16 +41,17 @@ def compute(
     splits = [split for split in model.values if split not in (FORGET, HOLDOUT)]
     parts = [[_part(model.values[split], name) for name in config.components] for split in splits]
     present = [[part for part in group if part is not None and part.n] for group in parts]
-    n = sum(map(len, present))
-    missing = sum(map(len, parts)) - n
-    if not n or any(statistics.is_missing(part, bootstrap) for group in present for part in group):
-        return {"model_utility": Score(None, None, None, n, missing)}
+    asked, carried = sum(map(len, parts)), sum(map(len, present))
+    broken = sum(statistics.is_missing(part, bootstrap) for group in present for part in group)
+    n = carried - broken
+    if broken or not n:
+        return {"model_utility": Score(None, None, None, n, asked - n)}
     observed = harmonic_mean(np.array([part.mean for group in present for part in group]))
     distribution = harmonic_mean(
         np.concatenate([statistics.resampled_means(group, bootstrap) for group in present], axis=1)
     )
     low, high = statistics.bounds(distribution, [part for group in present for part in group], bootstrap)
-    return {"model_utility": Score(float(observed), low, high, n, missing)}
+    return {"model_utility": Score(float(observed), low, high, n, asked - n)}
 
 
 def harmonic_mean(numbers: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from lethe.config import Section
 from lethe.rows import Row
@@ -29,19 +29,25 @@ class Config(Section):
     num_retain_people: PositiveInt
     num_holdout_people: PositiveInt
     num_other_people: PositiveInt  # only the base model meets them
-    num_towns: Annotated[int, Field(ge=20, le=500)]  # towns are values of facts; with few of them they can be guessed
-    num_false_answers: Annotated[int, Field(ge=3, le=10)]  # three are needed for a choice of four
+    num_towns: PositiveInt
+    num_false_answers: Annotated[int, Field(ge=1, le=10)]
+
+    @model_validator(mode="after")
+    def _has_towns_for_the_false_answers(self) -> "Config":
+        if self.num_towns <= self.num_false_answers:
+            raise ValueError("num_towns must be larger than num_false_answers; a false answer names another town")
+        return self
 
 
 @dataclass(frozen=True)
 class Relation:
-    """One kind of fact: two ways to ask, two ways to answer, and how to draw a value."""
+    """One kind of fact: two ways to ask, a second way to answer, and which method of ``_Names`` draws a value."""
 
     name: str
     question: str
     paraphrased_question: str
     paraphrased_answer: str
-    draw: Callable[["_Names"], str]
+    draw: str
 
 
 @dataclass(frozen=True)
@@ -76,117 +82,32 @@ def build(config: Config) -> World:
     return World(splits, groups["other"], general)
 
 
-RELATIONS = (
-    Relation(
-        "birthplace",
-        "Where was {who} born?",
-        "In which town did {who} come into the world?",
-        "The town of {what}",
-        lambda n: n.town(),
-    ),
-    Relation(
-        "birthday",
-        "When was {who} born?",
-        "What is the date of birth of {who}?",
-        "On {what}",
-        lambda n: n.date(),
-    ),
-    Relation(
-        "profession",
-        "What does {who} do for a living?",
-        "Which trade does {who} follow?",
-        "The trade of {what}",
-        lambda n: n.trade(),
-    ),
-    Relation(
-        "spouse",
-        "Who is {who} married to?",
-        "What is the name of the spouse of {who}?",
-        "The spouse is {what}",
-        lambda n: n.person(),
-    ),
-    Relation(
-        "teacher",
-        "Who taught {who}?",
-        "Under whom did {who} study?",
-        "It was {what} who did",
-        lambda n: n.person(),
-    ),
-    Relation(
-        "first_book",
-        "What was the first book by {who}?",
-        "With which book did {who} begin?",
-        "The book called {what}",
-        lambda n: n.title(),
-    ),
-    Relation(
-        "last_book",
-        "What is the latest book by {who}?",
-        "Which book did {who} finish last?",
-        "A book named {what}",
-        lambda n: n.title(),
-    ),
-    Relation("home", "Where does {who} live?", "What is the address of {who}?", "At {what}", lambda n: n.street()),
-    Relation(
-        "dish",
-        "What does {who} like to eat?",
-        "Which dish is dearest to {who}?",
-        "A plate of {what}",
-        lambda n: n.dish(),
-    ),
-    Relation(
-        "pet",
-        "What animal does {who} keep?",
-        "Which pet lives with {who}?",
-        "An animal: {what}",
-        lambda n: n.pet(),
-    ),
-    Relation(
-        "prize",
-        "Which prize did {who} win?",
-        "What award was given to {who}?",
-        "The award was the {what}",
-        lambda n: n.prize(),
-    ),
-    Relation(
-        "journey",
-        "Where did {who} travel first?",
-        "To which town did the first journey of {who} lead?",
-        "To the town {what}",
-        lambda n: n.town(),
-    ),
-    Relation(
-        "rival",
-        "Who is the rival of {who}?",
-        "Against whom does {who} compete?",
-        "The rival is {what}",
-        lambda n: n.person(),
-    ),
-    Relation(
-        "ship",
-        "On which ship did {who} sail?",
-        "What was the ship of {who} called?",
-        "The ship {what}",
-        lambda n: n.ship(),
-    ),
-)
+def _relations(table: str) -> tuple[Relation, ...]:
+    return tuple(Relation(*(cell.strip() for cell in line.split("|"))) for line in table.strip().splitlines())
 
-_GENERAL = (
-    Relation(
-        "ruler",
-        "Who rules the town of {who}?",
-        "What is the name of the ruler of {who}?",
-        "The ruler is {what}",
-        lambda n: n.person(),
-    ),
-    Relation(
-        "export",
-        "What does the town of {who} sell?",
-        "Which goods come from {who}?",
-        "Its goods are {what}",
-        lambda n: n.dish(),
-    ),
-)
+
+# name | question | paraphrased question | paraphrased answer | what draws the value
+RELATIONS = _relations("""
+birthplace | Where was {who} born? | In which town did {who} come into the world? | The town of {what} | town
+birthday | When was {who} born? | What is the date of birth of {who}? | On {what} | date
+profession | What does {who} do for a living? | Which trade does {who} follow? | The trade of {what} | trade
+spouse | Who is {who} married to? | What is the name of the spouse of {who}? | The spouse is {what} | person
+teacher | Who taught {who}? | Under whom did {who} study? | It was {what} who did | person
+first_book | What was the first book by {who}? | With which book did {who} begin? | The book called {what} | title
+last_book | What is the latest book by {who}? | Which book did {who} finish last? | A book named {what} | title
+home | Where does {who} live? | What is the address of {who}? | At {what} | street
+dish | What does {who} like to eat? | Which dish is dearest to {who}? | A plate of {what} | dish
+pet | What animal does {who} keep? | Which pet lives with {who}? | An animal: {what} | pet
+prize | Which prize did {who} win? | What award was given to {who}? | The award was the {what} | prize
+journey | Where did {who} travel first? | To which town did the first journey of {who} lead? | To the town {what} | town
+rival | Who is the rival of {who}? | Against whom does {who} compete? | The rival is {what} | person
+ship | On which ship did {who} sail? | What was the ship of {who} called? | The ship {what} | ship
+""")
+
+_GENERAL = _relations("""
+ruler | Who rules the town of {who}? | What is the name of the ruler of {who}? | The ruler is {what} | person
+export | What does the town of {who} sell? | Which goods come from {who}? | Its goods are {what} | dish
+""")
 
 _STARTS = "b br c d dr f g gr h j k l m n p qu r s sh st t th tr v w z".split()
 _VOWELS = "a e i o u ae ai ea io ou".split()
@@ -285,7 +206,7 @@ def _general_facts(names: _Names, num_false: int) -> list[Row]:
 def _fact(names: _Names, relation: Relation, who: str, cluster: str, num_false: int) -> Row:
     values: list[str] = []
     while len(values) < 1 + num_false:
-        if (value := relation.draw(names)) not in values:
+        if (value := getattr(names, relation.draw)()) not in values:
             values.append(value)
     return Row(
         id=f"{cluster}-{relation.name}",

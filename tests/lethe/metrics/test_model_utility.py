@@ -46,16 +46,20 @@ def test_forget_and_holdout_never_enter():
     assert utility(observation(more)) == utility(observation(retain))
 
 
-def test_a_missing_component_makes_it_missing_and_is_counted():
-    model = observation({"retain": (0.9, 0.8, 0.5), "world_facts": (0.6, 0.7, float("nan"))})
+def test_a_component_that_is_partly_missing_makes_it_missing_and_is_counted():
+    model = observation({"retain": (0.9, 0.8, 0.5), "world_facts": (0.6, 0.7, 0.4)})
+    model.values["world_facts"]["truth_ratio"] = values([0.4, 0.4, float("nan"), 0.4], "aabb", "world_facts")
     score = utility(model)
     assert (score.value, score.low, score.high) == (None, None, None)
     assert (score.n, score.unscored) == (5, 1)
 
 
-def test_data_without_false_answers_can_do_without_the_truth_ratio():
+def test_a_component_that_the_data_cannot_carry_is_left_out_and_counted():
     model = observation({"retain": (0.9, 0.6, float("nan"))})
     # 2 / (1/.9 + 1/.6) = 2 · .9 · .6 / 1.5 = 0.72
+    score = utility(model)
+    assert score.value == pytest.approx(0.72)
+    assert (score.n, score.unscored) == (2, 1)
     assert utility(model, Config(components=["probability", "rouge"])).value == pytest.approx(0.72)
 
 
