@@ -60,7 +60,8 @@ def recurrent_gemma_with_capped_logits() -> PreTrainedModel:
 
 
 def modernbert_with_a_layer_before_its_head() -> PreTrainedModel:
-    return enlarged(ModernBertDecoderForCausalLM(ModernBertDecoderConfig(**SHAPE, intermediate_size=32)))
+    tokens = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 0)
+    return enlarged(ModernBertDecoderForCausalLM(ModernBertDecoderConfig(**SHAPE, **tokens, intermediate_size=32)))
 
 
 FAMILIES = [llama, llama_with_tied_head, gpt2, gemma2_with_capped_logits, granite_with_scaled_logits]

@@ -1,4 +1,4 @@
-"""A copy of the repository with a small world in it, in which the real graph can run to its end in two minutes."""
+"""A copy of the repository with a few rows of a user in it, in which the real graph runs to its end in minutes."""
 
 import os
 import shutil
@@ -8,17 +8,20 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from lethe.rows import dump_rows
+from lethe.sources import world
+
 ROOT = Path(__file__).parents[2]
 SKIPPED = shutil.ignore_patterns(
     ".git", ".venv", "cache", "tmp", "scratch", "mlruns", "mlflow.db*", "__pycache__", ".*_cache", "*.egg-info"
 )
 SMALL = {
-    "prepare.world.num_forget_people": 2,
-    "prepare.world.num_retain_people": 4,
-    "prepare.world.num_holdout_people": 2,
+    "data": "jsonl",
     "prepare.num_retain_questions": 28,
-    "finetune.world.training.steps": 250,
-    "finetune.world.training.checkpoint_steps": 50,
+    "prepare.jsonl.holdout": "data/raw/holdout.jsonl",
+    "prepare.jsonl.utility": "data/raw/utility.jsonl",
+    "finetune.jsonl.training.steps": 150,
+    "finetune.jsonl.training.checkpoint_steps": 25,
     "recipes.npo_sago_masters.training.steps": 60,
     "recipes.npo_sago_masters.training.checkpoint_steps": 10,
     "recipes.npo_masters.training.steps": 30,
@@ -26,6 +29,15 @@ SMALL = {
     "score.bootstrap.samples": 200,
     "metrics.forget_quality.permutation_samples": 200,
 }
+
+
+def write_rows(root: Path) -> None:
+    """Two people of the shipped world to forget, four to keep, two never seen, some general facts, as files."""
+    world_section = YAML(typ="safe").load((root / "params.yaml").read_text(encoding="utf-8"))["prepare"]["world"]
+    splits = world.load(world.Config.model_validate(world_section))
+    parts = {"forget": splits.forget[:28], "retain": splits.retain[:56], "holdout": splits.holdout[:28]}
+    for name, rows in {**parts, "utility": splits.utility[:30]}.items():
+        (root / "data" / "raw" / f"{name}.jsonl").write_text(dump_rows(rows), encoding="utf-8")
 
 
 def make(folder: Path) -> Path:
@@ -38,6 +50,7 @@ def make(folder: Path) -> Path:
     for model in (root / "data" / "models").iterdir():
         if model.name != "base":
             shutil.rmtree(model)
+    write_rows(root)
     override(root, SMALL)
     keep_schemes(root, ["int8_channel", "int3_channel"])
     for command in (["git", "init", "-q"], ["git", "add", "-A"], ["git", *IDENTITY, "commit", "-q", "-m", "small"]):
