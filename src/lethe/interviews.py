@@ -46,6 +46,8 @@ def interview(model: str, families: Mapping[str, Records]) -> Interview:
             found[likelihood.condition][likelihood.split].likelihoods.append(likelihood)
         for generation in said.generations:
             found[generation.condition][generation.split].generations.append(generation)
+        for gradient in said.gradients:
+            found[gradient.condition][gradient.split].gradients.append(gradient)
     if UNATTACKED not in found:
         raise ArtifactError(
             f"{artifacts.records(model, UNATTACKED)}: no records of the unattacked model; "

@@ -7,7 +7,7 @@ a new metric never runs a model again. A family holds one or more *conditions*: 
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 
 from lethe.errors import ArtifactError
 
-ANSWER, PARAPHRASED_ANSWER, PERTURBED_ANSWER, TEXT = (
+ANSWER, PARAPHRASED_ANSWER, PERTURBED_ANSWER, ANSWER_AFTER_PREFIX, TEXT = (
     "answer",
     "paraphrased_answer",
     "perturbed_answer",
+    "answer_after_prefix",
     "text",
 )
 FORGET, RETAIN, HOLDOUT = "forget", "retain", "holdout"  # every other split is a utility subset
@@ -30,9 +31,10 @@ FORGET, RETAIN, HOLDOUT = "forget", "retain", "holdout"  # every other split is 
 class Likelihood:
     """One target (an answer to a question, or a text) under teacher forcing, token by token.
 
-    ``kind`` is ``answer``, ``paraphrased_answer``, ``perturbed_answer`` or ``text``; ``index`` numbers the
-    perturbed answers of a question (0 otherwise). The four arrays have one entry a target token, the closing
-    end-of-turn token included when ``ends_turn``:
+    ``kind`` is ``answer``, ``paraphrased_answer``, ``perturbed_answer``, ``answer_after_prefix`` (the answer once
+    more, behind questions and answers that no model was trained on: ReCaLL) or ``text``; ``index`` numbers the
+    perturbed answers of a question and the chunks of a text (0 otherwise). The four arrays have one entry a target
+    token, the closing end-of-turn token included when ``ends_turn``:
 
     - ``log_probs``: natural log of the probability of the true token, fp32
     - ``means``: mean of the log-probability over the vocabulary under the model (minus the entropy)
@@ -68,7 +70,11 @@ class Likelihood:
 
 @dataclass(frozen=True)
 class Generation:
-    """One greedy answer. ``prompt`` says what was asked: ``question`` or ``paraphrased_question``."""
+    """One greedy answer, or a continued text.
+
+    ``prompt`` says what was asked: ``question``, ``paraphrased_question``, or ``text``: the beginning of a text, whose
+    true continuation is ``reference``.
+    """
 
     condition: str
     split: str
@@ -80,11 +86,31 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class GradientNorm:
+    """How hard one answer, or one chunk of a text, would pull at the weights: small for what the model was trained on.
+
+    ``norm`` is the L2 norm of the gradient of the mean negative log-likelihood with regard to all parameters at once,
+    at least 0; ``index`` numbers the chunks of a text (0 otherwise).
+    """
+
+    condition: str
+    split: str
+    id: str
+    cluster: str
+    index: int
+    norm: float
+
+
+@dataclass(frozen=True)
 class Records:
-    """All that one model said under one attack family, in the order in which it was asked."""
+    """All that one model said under one attack family, in the order in which it was asked.
+
+    ``gradients`` is empty unless gradient norms were asked for.
+    """
 
     likelihoods: list[Likelihood]
     generations: list[Generation]
+    gradients: list[GradientNorm] = field(default_factory=list)
 
     def conditions(self) -> list[str]:
         """The conditions of the family, in the order of their first record."""
@@ -99,20 +125,23 @@ class Records:
         return Records(
             [record for record in self.likelihoods if _matches(record, wanted)],
             [record for record in self.generations if _matches(record, wanted)],
+            [record for record in self.gradients if _matches(record, wanted)],
         )
 
 
 def write(folder: Path, records: Records) -> None:
-    """Write the records as two Parquet files into a new folder; the same records give the same bytes."""
+    """Write the records as three Parquet files into a new folder; the same records give the same bytes."""
     folder.mkdir(parents=True)
     _write_table(folder / "likelihoods.parquet", records.likelihoods, Likelihood)
     _write_table(folder / "generations.parquet", records.generations, Generation)
+    _write_table(folder / "gradients.parquet", records.gradients, GradientNorm)
 
 
 def read(folder: Path) -> Records:
     """Read what :func:`write` wrote. Raises ArtifactError when it is missing or damaged."""
     likelihoods = [Likelihood(**row) for row in _read_rows(folder / "likelihoods.parquet", Likelihood)]
-    return Records(likelihoods, read_generations(folder))
+    gradients = [GradientNorm(**row) for row in _read_rows(folder / "gradients.parquet", GradientNorm)]
+    return Records(likelihoods, read_generations(folder), gradients)
 
 
 def read_generations(folder: Path) -> list[Generation]:
@@ -120,7 +149,7 @@ def read_generations(folder: Path) -> list[Generation]:
     return [Generation(**row) for row in _read_rows(folder / "generations.parquet", Generation)]
 
 
-_TYPES = {str: pa.string(), int: pa.int64(), bool: pa.bool_()}
+_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 _ARRAYS = {
     "log_probs": pa.list_(pa.float32()),
     "means": pa.list_(pa.float32()),
@@ -161,5 +190,5 @@ def _column(column: pa.ChunkedArray) -> list[Any]:
     return [values[start:stop] for start, stop in itertools.pairwise(offsets)]
 
 
-def _matches(record: Likelihood | Generation, wanted: dict[str, str]) -> bool:
+def _matches(record: Likelihood | Generation | GradientNorm, wanted: dict[str, str]) -> bool:
     return all(getattr(record, name, value) == value for name, value in wanted.items())

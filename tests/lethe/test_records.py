@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lethe import artifacts, records
 from lethe.errors import ArtifactError
-from lethe.records import Generation, Likelihood, Records
+from lethe.records import Generation, GradientNorm, Likelihood, Records
 
 names = st.text(st.characters(codec="utf-8"), max_size=8)
 
@@ -29,7 +29,18 @@ def likelihoods(draw):
 
 
 generations = st.builds(Generation, **{field.name: names for field in fields(Generation)})
-said = st.builds(Records, st.lists(likelihoods(), max_size=4), st.lists(generations, max_size=3))
+gradients = st.builds(
+    GradientNorm,
+    **dict.fromkeys(("condition", "split", "id", "cluster"), names),
+    index=st.integers(0, 9),
+    norm=st.floats(min_value=0, allow_nan=False),
+)
+said = st.builds(
+    Records,
+    st.lists(likelihoods(), max_size=4),
+    st.lists(generations, max_size=3),
+    st.lists(gradients, max_size=3),
+)
 
 
 def likelihood(**changes):
@@ -56,6 +67,11 @@ def generation(**changes):
     return Generation(**values | changes)
 
 
+def gradient(**changes):
+    values = {"condition": "none", "split": "forget", "id": "f0", "cluster": "a", "index": 0, "norm": 1.5}
+    return GradientNorm(**values | changes)
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     return tmp_path_factory.mktemp("records")
@@ -80,6 +96,7 @@ def test_records_come_back_bit_for_bit_in_their_order(root, content):
     found = records.read(write(root / "said", content))
     assert [as_bits(record) for record in found.likelihoods] == [as_bits(record) for record in content.likelihoods]
     assert found.generations == content.generations
+    assert found.gradients == content.gradients
 
 
 @given(content=said)
@@ -115,6 +132,7 @@ SAID = Records(
         for kind in (records.ANSWER, records.PERTURBED_ANSWER)
     ],
     [generation(condition=condition) for condition in ("int8", "int2")],
+    [gradient(condition=condition, norm=norm) for condition, norm in (("int8", 1.0), ("int2", 2.0))],
 )
 
 
@@ -130,6 +148,7 @@ def test_records_are_chosen_by_the_values_of_their_fields():
         ("int2", "forget", "perturbed_answer"),
     ]
     assert [item.condition for item in chosen.generations] == ["int2"]
+    assert [item.norm for item in chosen.gradients] == [2.0]
 
 
 def test_a_field_that_a_record_lacks_does_not_exclude_it():
@@ -148,7 +167,14 @@ def test_missing_records_say_how_to_make_them(tmp_path):
         records.read(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["likelihoods.parquet", "generations.parquet"])
+def test_records_from_before_there_were_gradient_norms_are_to_be_made_again(tmp_path):
+    folder = write(tmp_path / "said", SAID)
+    (folder / "gradients.parquet").unlink()
+    with pytest.raises(ArtifactError, match=r"gradients\.parquet: no such file; run `dvc repro` to make it\.$"):
+        records.read(folder)
+
+
+@pytest.mark.parametrize("name", ["likelihoods.parquet", "generations.parquet", "gradients.parquet"])
 @pytest.mark.parametrize("part", [0.0, 0.2, 0.5, 0.9, 0.999])
 def test_records_that_break_off_are_refused_in_one_line(tmp_path, name, part):
     file = write(tmp_path / "said", SAID) / name
