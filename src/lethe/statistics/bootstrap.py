@@ -1,4 +1,4 @@
-"""Intervals and tests whose unit is the cluster (author, document, entity).
+"""Intervals whose unit is the cluster (author, document, entity).
 
 Questions about one author go together, so counting them one by one would make every interval too narrow.
 
@@ -7,10 +7,9 @@ are paired.
 """
 
 import functools
-import warnings
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field, PositiveInt
@@ -31,14 +30,6 @@ class Bootstrap(Section):
     confidence: Annotated[float, Field(gt=0, lt=1)]  # coverage of the two-sided interval
     seed: int
     max_unscored: Annotated[float, Field(ge=0, lt=1)]  # a mean with a larger share of unscored questions is missing
-
-
-class KolmogorovSmirnov(NamedTuple):
-    """The largest gap between two distribution functions, its p-value, and whether that p-value is exact."""
-
-    statistic: float
-    p: float
-    exact: bool
 
 
 def means(values: Sequence[Values], bootstrap: Bootstrap) -> list[Score]:
@@ -85,9 +76,9 @@ def resampled_means(values: Sequence[Values], bootstrap: Bootstrap) -> np.ndarra
     sums = np.array([np.bincount(owner, weights=row, minlength=len(clusters)) for row in numbers])
     alike = scored[:1] if scored.all() else scored
     counts = np.array([np.bincount(owner, weights=row, minlength=len(clusters)) for row in alike])
-    draws = _draws(first.split, len(clusters), bootstrap.samples, bootstrap.seed)
+    weights = draws(first.split, len(clusters), bootstrap.samples, bootstrap.seed)
     with np.errstate(invalid="ignore", divide="ignore"):  # a resample without one scored question is NaN
-        return np.asarray(_product(draws, sums.T) / _product(draws, counts.T))
+        return np.asarray(product(weights, sums.T) / product(weights, counts.T))
 
 
 def bounds(
@@ -116,51 +107,6 @@ def is_missing(values: Values, bootstrap: Bootstrap) -> bool:
     return _too_few(values.n, values.unscored, bootstrap)
 
 
-def equivalent(difference: Score, margin: float) -> bool | None:
-    """Two one-sided tests: whether the interval of a difference lies within ±margin; None without interval.
-
-    Schuirmann, 1987. The coverage of the interval is one minus twice the level of each test: 90 % for tests
-    at 5 %.
-    """
-    if difference.low is None or difference.high is None:
-        return None
-    return -margin <= difference.low and difference.high <= margin
-
-
-def kolmogorov_smirnov(first: np.ndarray, second: np.ndarray) -> KolmogorovSmirnov:
-    """Two-sample two-sided Kolmogorov–Smirnov test (scipy); exact where scipy can, asymptotic otherwise."""
-    from scipy.stats import ks_2samp  # half a second of import, which only this test needs
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", RuntimeWarning)
-        result = ks_2samp(first, second, method="auto")
-    exact = max(len(first), len(second)) <= 10_000 and not any(item.category is RuntimeWarning for item in caught)
-    return KolmogorovSmirnov(float(result.statistic), float(result.pvalue), exact)
-
-
-def cluster_permutation(first: Values, second: Values, samples: int, seed: int) -> tuple[float, float]:
-    """Wasserstein-1 distance between two models' values on the same questions, and its permutation p-value.
-
-    Null hypothesis: the two models are exchangeable within a cluster, so each cluster swaps its labels with
-    probability one half. p = (1 + number of distances at least as large) / (1 + samples).
-    """
-    require_same_questions([first, second])
-    both = ~(np.isnan(first.numbers) | np.isnan(second.numbers))
-    clusters, owner = np.unique(np.array(first.clusters)[both], return_inverse=True)
-    pooled = np.concatenate([first.numbers[both], second.numbers[both]])
-    order = np.argsort(pooled, kind="stable")
-    # W1 is the area between the distribution functions; swapping a cluster flips the sign of its steps.
-    steps = np.zeros((len(clusters), len(pooled)))
-    steps[np.tile(owner, 2)[order], np.arange(len(pooled))] = np.where(order < both.sum(), 1.0, -1.0) / both.sum()
-    heights, widths = np.cumsum(steps, axis=1)[:, :-1], np.diff(pooled[order])
-    observed = float(np.abs(heights.sum(axis=0)) @ widths)
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(samples, len(clusters)))
-    rows = max(1, _BLOCK // len(pooled))
-    distances = [np.abs(_product(signs[start : start + rows], heights)) @ widths for start in range(0, samples, rows)]
-    as_large = np.concatenate(distances) >= observed * (1 - 1e-9)
-    return observed, float((1 + as_large.sum()) / (1 + samples))
-
-
 def _score(values: Sequence[Values], observed: float, distribution: np.ndarray | None, bootstrap: Bootstrap) -> Score:
     unscored = int(np.isnan([item.numbers for item in values]).any(axis=0).sum())
     n = len(values[0].ids) - unscored
@@ -174,7 +120,12 @@ def _too_few(n: int, unscored: int, bootstrap: Bootstrap) -> bool:
     return n == 0 or unscored > bootstrap.max_unscored * (n + unscored)
 
 
-def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def block_rows(columns: int) -> int:
+    """How many rows of so many columns a temporary array may have."""
+    return max(1, _BLOCK // columns)
+
+
+def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Matrix product [rows, columns] in blocks of rows that one thread handles."""
     rows = max(1, _PRODUCT // right.size)
     blocks = [left[start : start + rows].astype(np.float64) @ right for start in range(0, len(left), rows)]
@@ -182,11 +133,11 @@ def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=32)
-def _draws(split: str, num_clusters: int, samples: int, seed: int) -> np.ndarray:
+def draws(split: str, num_clusters: int, samples: int, seed: int) -> np.ndarray:
     """How often each cluster stands in each resample: [samples, clusters]; the same for all models."""
     generator = np.random.default_rng([seed, zlib.crc32(split.encode())])
     counts = np.empty((samples, num_clusters), dtype=np.uint8)
-    rows = max(1, _BLOCK // num_clusters)
+    rows = block_rows(num_clusters)
     for start in range(0, samples, rows):
         chosen = generator.integers(num_clusters, size=(min(rows, samples - start), num_clusters))
         cells = chosen + num_clusters * np.arange(len(chosen))[:, None]

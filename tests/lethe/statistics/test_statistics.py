@@ -9,6 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from lethe import statistics
 from lethe.scores import Score
+from lethe.statistics import bootstrap
 from tests.synthetic_records import BOOTSTRAP, values
 
 NAN = float("nan")
@@ -34,8 +35,8 @@ def test_constant_values_have_an_interval_of_width_zero():
 
 @pytest.mark.parametrize("block", [8, 1 << 18])
 def test_two_clusters_resample_into_exactly_three_means_however_large_the_blocks(block, monkeypatch):
-    monkeypatch.setattr(statistics, "_BLOCK", block)
-    monkeypatch.setattr(statistics, "_PRODUCT", block)
+    monkeypatch.setattr(bootstrap, "_BLOCK", block)
+    monkeypatch.setattr(bootstrap, "_PRODUCT", block)
     # a = (1, 1, 1), b = (5): a twice is 6/6 = 1, b twice 10/2 = 5, one of each 8/4 = 2, half of the time.
     item = values([1, 1, 1, 5], ["a", "a", "a", "b"], split=f"blocks of {block}")
     resampled = statistics.resampled_means([item], BOOTSTRAP)[:, 0]
