@@ -3,7 +3,7 @@
 from typing import Any
 
 from lethe import registry
-from lethe.recipes import KINDS, Component, Recipe, Training
+from lethe.recipes import KINDS, Component, Point, Training
 
 #: Settings of each shipped component at which a tiny model moves within a few steps.
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
@@ -20,6 +20,8 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "optimizer": {"adamw": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1}},
     "mask": {"all": {}, "layers": {"patterns": [r"layers\.1\.mlp"]}},
+    "wrapper": {},
+    "edit": {},
 }
 
 
@@ -45,7 +47,7 @@ def component(part: str, name: str, **changes: Any) -> Component:
     return Component(KINDS[part], name, module, module.Config(**SETTINGS[part][name] | changes))
 
 
-def recipe(**changes: Any) -> Recipe:
+def recipe(**changes: Any) -> Point:
     """NPO with NLL, summed, by AdamW on all weights; a change is a component, a component's name or a training."""
     names = {
         "forget_objective": "npo",
@@ -53,9 +55,12 @@ def recipe(**changes: Any) -> Recipe:
         "combiner": "sum",
         "optimizer": "adamw",
         "mask": "all",
+        "wrapper": None,
+        "retain_rows": "retain",
         "training": training(),
     }
     parts = {
-        part: component(part, value) if isinstance(value, str) else value for part, value in (names | changes).items()
+        part: component(part, value) if part in KINDS and isinstance(value, str) else value
+        for part, value in (names | changes).items()
     }
-    return Recipe(**parts)
+    return Point(**parts)

@@ -16,6 +16,7 @@ FORGET = PREPARED / "forget.jsonl"
 RETAIN = PREPARED / "retain.jsonl"
 HOLDOUT = PREPARED / "holdout.jsonl"
 UTILITY = PREPARED / "utility.jsonl"
+GENERAL = PREPARED / "general.jsonl"  # what nobody is asked, for retaining ability at large
 QUESTIONS = PREPARED / "questions.jsonl"  # what every model is asked; each row's split is its "subset"
 TASKS = PREPARED / "tasks"  # multiple-choice tasks for lm-eval that the source brings along
 TASK_NAMES = TASKS / "names.json"

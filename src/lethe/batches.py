@@ -33,7 +33,8 @@ class Example:
     """One tokenised row: ``ids`` is the whole sequence, and its last ``num_targets`` tokens are to be predicted.
 
     ``ends_turn`` tells whether the last target closes the answer. ``reference_log_prob`` is the summed log-probability
-    of the targets under the reference model, where an objective asked for it.
+    of the targets under the reference model, where an objective asked for it. ``substitutes`` are other answers to the
+    same question, for objectives that teach one in place of the answer (:mod:`lethe.substitutes`).
     """
 
     row: str
@@ -41,6 +42,7 @@ class Example:
     num_targets: int
     ends_turn: bool
     reference_log_prob: float | None = None
+    substitutes: tuple[Example, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Batch:
     ``input_ids`` and ``attention_mask`` are [batch, time]; ``predicts`` [batch, time] marks the positions whose *next*
     token is a target; ``targets`` [targets] holds those tokens in row-major order and ``owner`` [targets] the row
     of the batch that each belongs to. ``reference_log_probs`` [batch] is there when every example brings one.
+    ``substitute`` holds the substitutes drawn for this step, the same number for each row, row after row.
     """
 
     input_ids: Tensor
@@ -58,6 +61,7 @@ class Batch:
     targets: Tensor
     owner: Tensor
     reference_log_probs: Tensor | None
+    substitute: Batch | None = None
 
     def __len__(self) -> int:
         return int(self.input_ids.shape[0])

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from lethe import artifacts
 from lethe.config import Section
@@ -22,7 +22,12 @@ class Checkpoints:
     fingerprint: str
 
     def save(
-        self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, curve: list[dict[str, float]]
+        self,
+        step: int,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        curve: list[dict[str, float]],
+        memory: dict[str, Tensor],
     ) -> None:
         """Replace the last checkpoint by the state after ``step`` steps."""
         with artifacts.replacing(self.folder) as folder:
@@ -32,11 +37,17 @@ class Checkpoints:
                 folder / "model.safetensors",
             )
             save_file(_flatten(optimizer.state_dict()["state"]), folder / "optimizer.safetensors")
+            save_file({name: tensor.contiguous() for name, tensor in memory.items()}, folder / "memory.safetensors")
             progress = {"fingerprint": self.fingerprint, "step": step, "curve": curve}
             (folder / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
 
-    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, list[dict[str, float]]]:
-        """Put the last checkpoint into model and optimizer: the steps done and their curve, or (0, []) without one."""
+    def restore(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, memory: dict[str, Tensor]
+    ) -> tuple[int, list[dict[str, float]]]:
+        """Put the last checkpoint into model, optimizer and memory: the steps done and their curve.
+
+        Without a checkpoint of this very run nothing is touched, and (0, []) comes back.
+        """
         progress = self._progress()
         if progress["fingerprint"] != self.fingerprint:
             return 0, []
@@ -47,6 +58,7 @@ class Checkpoints:
         groups = optimizer.state_dict()["param_groups"]
         state = _unflatten(load_file(self.folder / "optimizer.safetensors"))
         optimizer.load_state_dict({"state": state, "param_groups": groups})
+        memory.update(load_file(self.folder / "memory.safetensors", device=str(next(model.parameters()).device)))
         return progress["step"], progress["curve"]
 
     def clear(self) -> None:
@@ -73,7 +85,7 @@ def fingerprint(*inputs: Section | Path | int) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _flatten(state: dict[int, dict[str, Any]]) -> dict[str, torch.Tensor]:
+def _flatten(state: dict[int, dict[str, Any]]) -> dict[str, Tensor]:
     return {
         f"{index}.{key}": torch.as_tensor(value).clone()
         for index, values in state.items()
@@ -81,8 +93,8 @@ def _flatten(state: dict[int, dict[str, Any]]) -> dict[str, torch.Tensor]:
     }
 
 
-def _unflatten(tensors: dict[str, torch.Tensor]) -> dict[int, dict[str, torch.Tensor]]:
-    state: dict[int, dict[str, torch.Tensor]] = {}
+def _unflatten(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = tensor

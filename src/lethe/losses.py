@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Context:
-    """What a loss may use beside the model and the batch: a frozen copy of the model before unlearning, or None."""
+    """What a loss may use beside the model and the batch.
+
+    ``reference`` is a frozen copy of the model before unlearning, or None; ``seed`` is that of the run, for what is
+    drawn once. What is drawn anew in every step comes from torch's own generator, which every step seeds.
+    """
 
     reference: PreTrainedModel | None
+    seed: int
 
 
 def target_log_probs(model: PreTrainedModel, batch: Batch) -> Tensor:

@@ -34,6 +34,7 @@ def write(folder: Path, loaded: Splits, config: Config, *, source: str, public_t
         (artifacts.RETAIN, loaded.retain),
         (artifacts.HOLDOUT, loaded.holdout),
         (artifacts.UTILITY, loaded.utility),
+        (artifacts.GENERAL, loaded.general),
         (artifacts.QUESTIONS, questions),
     ):
         artifacts.write_text(folder / path.name, dump_rows(rows))
@@ -88,7 +89,7 @@ def _described(loaded: Splits) -> dict[str, Any]:
     missing = unavailable(loaded)
     for metric, reason in missing.items():
         logger.info("Skipped: %s, because %s.", metric, reason)
-    counts = {name: _counts(getattr(loaded, name)) for name in ("forget", "retain", "holdout", "utility")}
+    counts = {name: _counts(getattr(loaded, name)) for name in ("forget", "retain", "holdout", "utility", "general")}
     return {"splits": counts, "near_duplicates": close, "unavailable": missing}
 
 

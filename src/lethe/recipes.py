@@ -1,4 +1,4 @@
-"""A recipe: a point of forget objective × retain objective × combiner × optimizer × mask, with numbers."""
+"""A recipe: a point of forget objective × retain objective × combiner × optimizer × mask × wrapper, then an edit."""
 
 import re
 from collections.abc import Iterator
@@ -14,14 +14,18 @@ from lethe import artifacts, config, registry
 from lethe.config import PARAMS, Section
 from lethe.errors import ArtifactError, ConfigError
 
-#: Each part of a recipe that a component fills, and the folder that the component stands in.
-KINDS = {
+#: Each axis of training, and the folder that its components stand in.
+AXES = {
     "forget_objective": "forget_objectives",
     "retain_objective": "retain_objectives",
     "combiner": "combiners",
     "optimizer": "optimizers",
     "mask": "masks",
+    "wrapper": "wrappers",
 }
+#: Each part of a recipe that a component fills, and the folder that the component stands in.
+KINDS = {**AXES, "edit": "edits"}
+_OPTIONAL = ("retain_objective", "wrapper")
 
 
 class Training(Section):
@@ -66,12 +70,15 @@ class Grid(Section):
 
 class _Blocks(Section):
     # A recipe as it stands in params.yaml; each block is checked later, against its component's own schema.
-    forget_objective: dict[str, Any]
+    forget_objective: dict[str, Any] | None
     retain_objective: dict[str, Any] | None
-    combiner: dict[str, Any]
-    optimizer: dict[str, Any]
-    mask: dict[str, Any]
-    training: dict[str, Any]
+    retain_rows: Literal["retain", "general"] | None
+    combiner: dict[str, Any] | None
+    optimizer: dict[str, Any] | None
+    mask: dict[str, Any] | None
+    wrapper: dict[str, Any] | None
+    training: dict[str, Any] | None
+    edit: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -85,15 +92,29 @@ class Component:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What an unlearning run does. ``retain_objective`` is None where nothing is held fast."""
+class Point:
+    """How a model is trained to forget: one component of each axis.
+
+    ``retain_objective`` is None where nothing is held fast, and ``retain_rows`` says on which rows it is. ``wrapper``
+    is None where the forget gradient is taken plainly.
+    """
 
     forget_objective: Component
     retain_objective: Component | None
+    retain_rows: Literal["retain", "general"] | None
     combiner: Component
     optimizer: Component
     mask: Component
+    wrapper: Component | None
     training: Training
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an unlearning run does: training at a ``point``, then an ``edit`` of the weights; either may be None."""
+
+    point: Point | None
+    edit: Component | None
 
 
 def read(name: str) -> Recipe:
@@ -110,8 +131,11 @@ def read(name: str) -> Recipe:
 def resolve(name: str) -> dict[str, Any]:
     """All that the recipe stands for, ready for JSON: checked numbers, and under ``code`` file to SHA-256."""
     recipe = read(name)
-    parts = {part: _numbers(getattr(recipe, part)) for part in KINDS}
-    return {**parts, "training": recipe.training.model_dump(mode="json"), "code": _code(recipe)}
+    found = {component.kind: _numbers(component) for component in _components(recipe)}
+    parts = {part: found.get(kind) for part, kind in KINDS.items()}
+    training = None if recipe.point is None else recipe.point.training.model_dump(mode="json")
+    rows = None if recipe.point is None else recipe.point.retain_rows
+    return {**parts, "retain_rows": rows, "training": training, "code": _code(recipe)}
 
 
 def from_resolved(path: Path) -> Recipe:
@@ -137,10 +161,22 @@ def component_files(recipe: Recipe) -> list[Path]:
 
 def _build(values: Any, where: str) -> Recipe:
     blocks = config.parse(_Blocks, values, where)
-    parts: dict[str, Any] = {part: _component(part, getattr(blocks, part), where) for part in KINDS}
-    recipe = Recipe(**parts, training=config.parse(Training, blocks.training, f"{where}.training"))
-    _require_fitting_parts(recipe, where)
-    return recipe
+    edit = _component("edit", blocks.edit, where)
+    if blocks.forget_objective is None:
+        _require_edit_alone(blocks, where)
+        return Recipe(None, edit)
+    return Recipe(_point(blocks, where), edit)
+
+
+def _point(blocks: _Blocks, where: str) -> Point:
+    for part in (*AXES, "training"):
+        if getattr(blocks, part) is None and part not in _OPTIONAL:
+            raise ConfigError(f"{PARAMS}: {where}.{part}: null beside a forget_objective; give it a block.")
+    parts: dict[str, Any] = {part: _component(part, getattr(blocks, part), where) for part in AXES}
+    training = config.parse(Training, blocks.training, f"{where}.training")
+    point = Point(**parts, retain_rows=blocks.retain_rows, training=training)
+    _require_fitting_parts(point, where)
+    return point
 
 
 def _component(part: str, settings: dict[str, Any] | None, where: str) -> Component | None:
@@ -150,26 +186,38 @@ def _component(part: str, settings: dict[str, Any] | None, where: str) -> Compon
     return Component(KINDS[part], settings["name"], module, checked)
 
 
-def _require_fitting_parts(recipe: Recipe, where: str) -> None:
-    if recipe.retain_objective is not None:
+def _require_edit_alone(blocks: _Blocks, where: str) -> None:
+    if blocks.edit is None:
+        raise ConfigError(f"{PARAMS}: {where}: neither forget_objective nor edit; a recipe needs one of them.")
+    idle = [part for part in (*AXES, "retain_rows", "training") if getattr(blocks, part) is not None]
+    if idle:
+        raise ConfigError(
+            f"{PARAMS}: {where}.{idle[0]}: without a forget_objective nothing is trained; set it to null."
+        )
+
+
+def _require_fitting_parts(point: Point, where: str) -> None:
+    if (point.retain_objective is None) != (point.retain_rows is None):
+        raise ConfigError(f"{PARAMS}: {where}: retain_objective and retain_rows go together; set both or neither.")
+    if point.retain_objective is not None:
         return
     found = f"{PARAMS}: {where}: there is no retain_objective"
     known = ", ".join(registry.names("retain_objectives"))
-    if recipe.combiner.module.SEPARATE:
-        name = recipe.combiner.name
+    if point.combiner.module.MODE != "joint":
+        name = point.combiner.name
         raise ConfigError(f"{found} for combiner {name!r}; name one of {known}, or use combiner 'sum'.")
-    weight = recipe.combiner.config.retain_weight
+    weight = point.combiner.config.retain_weight
     if weight != 0:
         raise ConfigError(f"{found} for retain_weight {weight:g}; name one of {known}, or set it to 0.")
 
 
 def _components(recipe: Recipe) -> Iterator[Component]:
-    parts = (getattr(recipe, part) for part in KINDS)
-    return (component for component in parts if component is not None)
+    parts = [] if recipe.point is None else [getattr(recipe.point, part) for part in AXES]
+    return (component for component in (*parts, recipe.edit) if component is not None)
 
 
-def _numbers(component: Component | None) -> dict[str, Any] | None:
-    return None if component is None else {"name": component.name, **component.config.model_dump(mode="json")}
+def _numbers(component: Component) -> dict[str, Any]:
+    return {"name": component.name, **component.config.model_dump(mode="json")}
 
 
 def _code(recipe: Recipe) -> dict[str, str]:

@@ -15,7 +15,8 @@ class Splits:
 
     ``forget`` is to be removed and ``retain`` to be kept; the target model saw both, the retain model only
     ``retain``. Nobody was trained on ``holdout``: the never-seen twin of ``forget``. ``utility`` holds questions
-    about other knowledge, grouped by ``Row.subset``. ``tasks`` are files for lm-eval: name to text.
+    about other knowledge, grouped by ``Row.subset``. Nobody is asked the ``general`` rows; recipes may retain on
+    them. ``tasks`` are files for lm-eval: name to text.
     """
 
     forget: list[Row]
@@ -23,20 +24,21 @@ class Splits:
     holdout: list[Row] = field(default_factory=list)
     utility: list[Row] = field(default_factory=list)
     tasks: dict[str, str] = field(default_factory=dict)
+    general: list[Row] = field(default_factory=list)
 
 
 def check(splits: Splits) -> None:
     """Raise DataError unless the splits can carry an unlearning experiment.
 
-    Forget and retain hold rows; ids are unique; no forget question stands in retain or holdout; no group of
+    Forget and retain hold rows; ids are unique; no forget question stands in retain, holdout or general; no group of
     utility questions has the name of a split.
     """
     for name in ("forget", "retain"):
         if not getattr(splits, name):
             raise DataError(f"The {name} set is empty; give it at least one row.")
     _require_own_names(splits.utility)
-    _require_unique_ids([*splits.forget, *splits.retain, *splits.holdout, *splits.utility])
-    for name in ("retain", "holdout"):
+    _require_unique_ids([*splits.forget, *splits.retain, *splits.holdout, *splits.utility, *splits.general])
+    for name in ("retain", "holdout", "general"):
         _require_disjoint(splits.forget, getattr(splits, name), name)
 
 

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lethe.batches import Example
 from lethe.checkpoints import Checkpoints
 from lethe.errors import NotFiniteError
+from lethe.masking import Mask
 from lethe.recipes import Training
 
 logger = logging.getLogger(__name__)
@@ -35,16 +36,21 @@ def run(
     seed: int,
     checkpoints: Checkpoints,
     title: str,
+    mask: Mask | None = None,
+    memory: dict[str, Tensor] | None = None,
 ) -> Curve:
     """Train ``model`` in place for ``training.steps`` steps and return its learning curve, one entry a step.
 
     A run that was killed goes on from its last checkpoint and ends with the same bytes. Weights are fp32 masters, or,
-    with ``bf16_in_place``, rounded to bfloat16 after every step as a plain bf16 training loop does.
+    with ``bf16_in_place``, rounded to bfloat16 after every step as a plain bf16 training loop does. Weights that
+    ``mask`` keeps are where they were, bit for bit. ``memory`` is what gradients, mask or combiner remember between
+    steps; it is part of every checkpoint.
 
     Raises NotFiniteError when a loss or a gradient is NaN or infinite.
     """
     torch.use_deterministic_algorithms(True, warn_only=True)
-    start, curve = checkpoints.restore(model, optimizer)
+    memory = {} if memory is None else memory
+    start, curve = checkpoints.restore(model, optimizer, memory)
     if start:
         logger.info("%s: going on from step %d of %d", title, start, training.steps)
     report = _progress(title, training.steps, start)
@@ -55,13 +61,17 @@ def run(
         )  # dropout and label draws depend on the step alone, so a resumed run agrees
         optimizer.zero_grad(set_to_none=True)
         numbers = gradients(step)
+        if mask is not None:
+            mask.gate()
         numbers["gradient_norm"] = _clip(model.parameters(), training.max_grad_norm)
         _require_finite(numbers, step, curve, optimizer)
         _step(optimizer, training, step)
+        if mask is not None:
+            mask.restore()
         curve.append({"step": step + 1, **numbers})
         report(step + 1, numbers)
         if (step + 1) % training.checkpoint_steps == 0 and step + 1 < training.steps:
-            checkpoints.save(step + 1, model, optimizer, curve)
+            checkpoints.save(step + 1, model, optimizer, curve, memory)
     model.eval()
     return curve
 

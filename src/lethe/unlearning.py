@@ -1,57 +1,78 @@
-"""Unlearning as a point of a product: forget objective × retain objective × combiner × optimizer × mask."""
+"""Unlearning: training at a point of the product space, then an edit of the weights; either may be absent."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lethe import batches, losses, models, training
+from lethe import batches, importance, losses, models, steps, training
 from lethe.batches import Batch, Example
-from lethe.checkpoints import Checkpoints
 from lethe.losses import Context
-from lethe.recipes import Component, Recipe, Training
-from lethe.training import Curve, Gradients
+from lethe.masking import Mask
+from lethe.material import Material, Rows
+from lethe.recipes import Component, Point, Recipe, Training
+from lethe.steps import Setting
+from lethe.training import Curve
 
 _REFERENCE_BATCH = 16
 
 
-def unlearn(
-    model: PreTrainedModel,
-    forget: Sequence[Example],
-    retain: Sequence[Example],
-    recipe: Recipe,
-    *,
-    pad: int,
-    seed: int,
-    checkpoints: Checkpoints,
-    title: str,
-) -> Curve:
+def unlearn(model: PreTrainedModel, material: Material, recipe: Recipe) -> Curve:
     """Carry out a recipe on ``model`` in place and return the learning curve.
 
-    Each step takes the next forget batch and, with it, a retain batch drawn with replacement.
+    Raises NotFiniteError when a loss or gradient is, and what the components say of data that they cannot use.
     """
-    if _reference(recipe.forget_objective) == "log_probs":
-        forget = with_references(model, forget, recipe.training, pad=pad)
-    gradients = step_gradients(model, forget, retain, recipe, pad=pad, seed=seed)
-    optimizer = recipe.optimizer.module.build(select(model, recipe.mask), recipe.optimizer.config)
-    return training.run(model, gradients, optimizer, recipe.training, seed=seed, checkpoints=checkpoints, title=title)
+    curve: Curve = []
+    if recipe.point is not None:
+        curve = train(model, material, recipe.point)
+    if recipe.edit is not None:
+        curve = [*curve, *recipe.edit.module.edit(model, material, recipe.edit.config)]
+    return curve
 
 
-def select(model: PreTrainedModel, mask: Component) -> list[torch.nn.Parameter]:
-    """Freeze what the mask keeps, and return the parameters that may move."""
-    movable = mask.module.select(model, mask.config)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(movable[name])
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+def train(model: PreTrainedModel, material: Material, point: Point) -> Curve:
+    """Train ``model`` in place to forget; every step takes the next forget rows and retain rows drawn beside them."""
+    forget = material.rows.forget
+    if _reference(point.forget_objective) == "log_probs":
+        forget = with_references(model, forget, point.training, pad=material.pad)
+    context = Context(frozen(model, point), material.seed)
+    rows = replace(material.rows, forget=forget)
+    mask = _mask(model, rows, point, context, pad=material.pad)
+    memory: dict[str, Tensor] = {}
+    retain = material.rows.general if point.retain_rows == "general" else material.rows.retain
+    setting = Setting(model, point, forget, retain, context, material.pad, memory, mask)
+    optimizer = point.optimizer.module.build(steps.movable(model), point.optimizer.config)
+    gradients = steps.gradients(setting)
+    if point.optimizer.module.GRADIENT == "own":
+        gradients = point.optimizer.module.gradients(gradients, steps.probe(setting), optimizer)
+    return training.run(
+        model,
+        gradients,
+        optimizer,
+        point.training,
+        seed=material.seed,
+        checkpoints=material.checkpoints,
+        title=material.title,
+        mask=mask,
+        memory=memory,
+    )
 
 
 def with_references(
     model: PreTrainedModel, examples: Sequence[Example], settings: Training, *, pad: int
 ) -> list[Example]:
-    """The examples with their summed log-probability under the model as it is now: one number each, no second model."""
+    """The examples, and their substitutes, with their summed log-probability under the model as it is now.
+
+    One number each; no second model is needed.
+    """
+    flat = [example for example in examples for example in (example, *example.substitutes)]
+    scored = iter(_scored(model, flat, settings, pad=pad))
+    return [replace(next(scored), substitutes=tuple(next(scored) for _ in example.substitutes)) for example in examples]
+
+
+def _scored(model: PreTrainedModel, examples: Sequence[Example], settings: Training, *, pad: int) -> list[Example]:
     scored: list[Example] = []
     with torch.no_grad(), training.in_compute_dtype(settings, model.device):
         for start in range(0, len(examples), _REFERENCE_BATCH):
@@ -62,93 +83,34 @@ def with_references(
     return scored
 
 
-def step_gradients(
-    model: PreTrainedModel,
-    forget: Sequence[Example],
-    retain: Sequence[Example],
-    recipe: Recipe,
-    *,
-    pad: int,
-    seed: int,
-) -> Gradients:
-    """What one step of the recipe puts into ``parameter.grad``."""
-    objectives = (recipe.forget_objective, recipe.retain_objective)
-    needs_model = any(_reference(objective) == "model" for objective in objectives)
-    context = Context(reference=models.frozen_copy(model) if needs_model else None)
-    combine = _joint if not recipe.combiner.module.SEPARATE or recipe.retain_objective is None else _separate
-    size, pieces = recipe.training.batch_size, recipe.training.accumulation
-
-    def gradients(step: int) -> dict[str, float]:
-        chosen = [
-            training.batch_at(forget, step, size * pieces, seed=seed),
-            training.sample_at(retain, step, size * pieces, seed=seed),
-        ]
-        windows = [_pieces(rows, size, pad, model.device) for rows in chosen]
-        terms = [
-            _terms(model, objective, window, context, recipe)
-            for objective, window in zip(objectives, windows, strict=True)
-            if objective is not None
-        ]
-        return combine(model, terms, recipe)
-
-    return gradients
+def _mask(model: PreTrainedModel, rows: Rows, point: Point, context: Context, *, pad: int) -> Mask:
+    """The mask of a recipe, chosen on the model as it is before training."""
+    wanted = point.mask.module.SIGNALS
+    signals = {name: _signal(name, model, rows, point, context, pad=pad) for name in sorted(wanted)}
+    return Mask(model, point.mask.module.select(model, point.mask.config, signals))
 
 
-def _pieces(rows: list[Example], size: int, pad: int, device: torch.device) -> list[Batch]:
-    return [batches.collate(rows[start : start + size], pad=pad, device=device) for start in range(0, len(rows), size)]
+def _signal(
+    name: str, model: PreTrainedModel, rows: Rows, point: Point, context: Context, *, pad: int
+) -> dict[str, Tensor]:
+    split, kind = name.split("_")
+    examples = rows.forget if split == "forget" else rows.retain
+    objective = point.forget_objective if split == "forget" else point.retain_objective
+    if kind == "fisher":
+        return importance.fisher(model, examples, batch_size=1, pad=pad)
+    assert objective is not None
+
+    def loss(batch: Batch) -> Tensor:
+        value: Tensor = objective.module.loss(model, batch, objective.config, context)
+        return value
+
+    return importance.summed_gradient(model, examples, loss, batch_size=point.training.batch_size, pad=pad)
 
 
-def _terms(
-    model: PreTrainedModel, objective: Component, window: list[Batch], context: Context, recipe: Recipe
-) -> list[Callable[[], Tensor]]:
-    """The objective over an accumulation window, as pieces whose sum is its value on the whole window."""
-    counts = [len(batch.targets) if objective.module.UNIT == "token" else len(batch) for batch in window]
-    total = sum(counts)
-
-    def piece(batch: Batch, count: int) -> Tensor:
-        with training.in_compute_dtype(recipe.training, model.device):
-            loss: Tensor = objective.module.loss(model, batch, objective.config, context)
-        return loss * (count / total)
-
-    return [partial(piece, batch, count) for batch, count in zip(window, counts, strict=True)]
-
-
-def _joint(model: PreTrainedModel, terms: list[list[Callable[[], Tensor]]], recipe: Recipe) -> dict[str, float]:
-    """One backward of the weighted sum: the same gradient as two backwards and the combiner ``sum``, at less cost."""
-    weights = (recipe.combiner.config.forget_weight, recipe.combiner.config.retain_weight)
-    sums = [0.0] * len(terms)
-    for pieces in zip(*terms, strict=True):
-        values = [piece() for piece in pieces]
-        torch.stack([weight * value for weight, value in zip(weights, values, strict=False)]).sum().backward()
-        sums = [total + value.item() for total, value in zip(sums, values, strict=True)]
-    return dict(zip(("forget_loss", "retain_loss"), sums, strict=False))
-
-
-def _separate(model: PreTrainedModel, terms: list[list[Callable[[], Tensor]]], recipe: Recipe) -> dict[str, float]:
-    """Two backwards, one for each objective over the whole window, and then the combiner, tensor by tensor in place."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    sums, gradients = [], []
-    for pieces in terms:
-        sums.append(_backward(pieces))
-        gradients.append([_taken(parameter) for parameter in parameters])
-    combined = recipe.combiner.module.combine(*gradients, recipe.combiner.config)
-    for parameter, gradient in zip(parameters, combined, strict=True):
-        parameter.grad = gradient
-    return dict(zip(("forget_loss", "retain_loss"), sums, strict=True))
-
-
-def _backward(pieces: list[Callable[[], Tensor]]) -> float:
-    total = 0.0
-    for piece in pieces:
-        value = piece()
-        value.backward()
-        total += value.item()
-    return total
-
-
-def _taken(parameter: torch.nn.Parameter) -> Tensor:
-    gradient, parameter.grad = parameter.grad, None
-    return torch.zeros_like(parameter) if gradient is None else gradient
+def frozen(model: PreTrainedModel, point: Point) -> PreTrainedModel | None:
+    """A copy of the model before unlearning, where an objective compares with it."""
+    needed = any(_reference(objective) == "model" for objective in (point.forget_objective, point.retain_objective))
+    return models.frozen_copy(model) if needed else None
 
 
 def _reference(objective: Component | None) -> str:

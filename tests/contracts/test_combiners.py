@@ -3,11 +3,13 @@
 import pytest
 import torch
 
-from lethe import registry, unlearning
-from lethe.recipes import Component, Recipe, Training
+from lethe import registry
+from lethe.recipes import Component, Point, Training
+from tests import unlearned
 from tests.contracts import shipped
 from tests.encoded import examples
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.moments import moment
+from tests.tiny import tiny_model
 
 COMBINERS = shipped.components("combiner")
 combiners = pytest.mark.parametrize("combiner", COMBINERS)
@@ -19,7 +21,7 @@ def gradients(seed: int) -> list[torch.Tensor]:
 
 
 def combine(combiner, forget, retain):
-    return combiner.module.combine([g.clone() for g in forget], [g.clone() for g in retain], combiner.config)
+    return combiner.module.combine([g.clone() for g in forget], [g.clone() for g in retain], combiner.config, moment())
 
 
 @combiners
@@ -30,8 +32,9 @@ def test_both_gradients_have_a_weight_that_is_never_negative(combiner):
 
 
 def test_only_the_sum_may_take_one_joint_backward():
-    names = registry.names("combiners")
-    assert [name for name in names if not registry.load("combiners", name).SEPARATE] == ["sum"]
+    modes = {name: registry.load("combiners", name).MODE for name in registry.names("combiners")}
+    assert set(modes.values()) <= {"joint", "separate", "turns"}
+    assert [name for name, mode in modes.items() if mode == "joint"] == ["sum"]
 
 
 @combiners
@@ -46,7 +49,7 @@ def test_every_tensor_keeps_its_place_its_shape_and_its_dtype(combiner):
 def test_the_retain_gradient_is_left_alone_and_the_result_takes_no_new_memory(combiner):
     forget, retain = gradients(0), gradients(1)
     before = [g.clone() for g in retain]
-    found = combiner.module.combine(forget, retain, combiner.config)
+    found = combiner.module.combine(forget, retain, combiner.config, moment())
     assert all(torch.equal(*pair) for pair in zip(before, retain, strict=True))
     assert [g.data_ptr() for g in found] == [g.data_ptr() for g in forget]
 
@@ -88,12 +91,14 @@ def recipe(combiner, *, retain, batch_size, accumulation):
         "max_grad_norm": None,
         "checkpoint_steps": 1,
     }
-    return Recipe(
+    return Point(
         forget_objective=component("forget_objectives", "npo", beta=0.5, reduction="sequence_sum"),
         retain_objective=component("retain_objectives", retain),
         combiner=combiner,
         optimizer=component("optimizers", "adamw", lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0),
         mask=component("masks", "all"),
+        wrapper=None,
+        retain_rows="retain",
         training=Training(**training, batch_size=batch_size, accumulation=accumulation),
     )
 
@@ -103,7 +108,7 @@ def step_gradient(settings):
     model = tiny_model(0)
     pairs = {word: [(f"{word} {n}?", word * (n + 1)) for n in range(4)] for word in ("lose", "keep")}
     forget, retain = examples(pairs["lose"], reference=tiny_model(1)), examples(pairs["keep"])
-    compute = unlearning.step_gradients(model, forget, retain, settings, pad=tiny_tokenizer().pad_token_id, seed=0)
+    compute = unlearned.step_gradients(model, forget, retain, settings)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter *= 1.1

@@ -20,7 +20,7 @@ objectives = pytest.mark.parametrize("objective", FORGET + RETAIN)
 
 
 def loss_of(objective, model, batch, reference):
-    context = Context(reference=reference if objective.module.REFERENCE == "model" else None)
+    context = Context(reference=reference if objective.module.REFERENCE == "model" else None, seed=0)
     if objective.module.REFERENCE != "log_probs":
         batch = replace(batch, reference_log_probs=None)
     return objective.module.loss(model, batch, objective.config, context)

@@ -19,13 +19,14 @@ def world(folder: Path) -> dict[str, Any]:
         "num_retain_people": 3,
         "num_holdout_people": 2,
         "num_other_people": 2,
+        "num_general_people": 1,
         "num_towns": 6,
         "num_false_answers": 3,
     }
 
 
 def tofu(folder: Path) -> dict[str, Any]:
-    return {"path": str(fake_tofu.write(folder / "tofu")), "split": "forget05"}
+    return {"path": str(fake_tofu.write(folder / "tofu")), "split": "forget05", "general": None}
 
 
 def jsonl(folder: Path) -> dict[str, Any]:
@@ -36,6 +37,7 @@ def jsonl(folder: Path) -> dict[str, Any]:
         "retain": f"{folder}/retain.jsonl",
         "holdout": None,
         "utility": None,
+        "general": None,
     }
 
 

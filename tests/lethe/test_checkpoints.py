@@ -33,39 +33,40 @@ def checkpoints(tmp_path):
 
 
 def test_weights_moments_step_and_curve_come_back_bit_for_bit(checkpoints):
-    checkpoints.save(2, *parts(seed=0), CURVE)
+    checkpoints.save(2, *parts(seed=0), CURVE, {})
     other = parts(seed=1)
-    assert checkpoints.restore(*other) == (2, CURVE)
+    assert checkpoints.restore(*other, {}) == (2, CURVE)
     assert all(torch.equal(*pair) for pair in zip(tensors(*other), tensors(*parts(seed=0)), strict=True))
 
 
 def test_the_learning_rate_is_that_of_the_run_and_not_of_the_checkpoint(checkpoints):
     layer, optimizer = parts()
     optimizer.param_groups[0]["lr"] = 0.05
-    checkpoints.save(2, layer, optimizer, CURVE)
+    checkpoints.save(2, layer, optimizer, CURVE, {})
     again = parts()
-    checkpoints.restore(*again)
+    checkpoints.restore(*again, {})
     assert again[1].param_groups[0]["lr"] == 0.1
 
 
 def test_without_a_checkpoint_training_begins_at_the_beginning(checkpoints):
     other = parts(seed=1)
-    assert checkpoints.restore(*other) == (0, [])
+    assert checkpoints.restore(*other, {}) == (0, [])
     assert all(torch.equal(*pair) for pair in zip(tensors(*other), tensors(*parts(seed=1)), strict=True))
 
 
 def test_the_checkpoint_of_another_run_is_not_used(checkpoints):
-    checkpoints.save(2, *parts(seed=0), CURVE)
+    checkpoints.save(2, *parts(seed=0), CURVE, {})
     other = parts(seed=1)
-    assert replace(checkpoints, fingerprint="other inputs").restore(*other) == (0, [])
+    assert replace(checkpoints, fingerprint="other inputs").restore(*other, {}) == (0, [])
     assert all(torch.equal(*pair) for pair in zip(tensors(*other), tensors(*parts(seed=1)), strict=True))
 
 
 def test_only_the_last_checkpoint_is_kept(checkpoints):
     for step in (2, 4):
-        checkpoints.save(step, *parts(), CURVE)
-    assert checkpoints.restore(*parts())[0] == 4
+        checkpoints.save(step, *parts(), CURVE, {})
+    assert checkpoints.restore(*parts(), {})[0] == 4
     assert sorted(path.name for path in checkpoints.folder.parent.rglob("*")) == [
+        "memory.safetensors",
         "model.safetensors",
         "optimizer.safetensors",
         "progress.json",
@@ -74,7 +75,7 @@ def test_only_the_last_checkpoint_is_kept(checkpoints):
 
 
 def test_a_run_that_is_done_leaves_nothing(checkpoints):
-    checkpoints.save(2, *parts(), CURVE)
+    checkpoints.save(2, *parts(), CURVE, {})
     checkpoints.clear()
     checkpoints.clear()
     assert list(checkpoints.folder.parent.iterdir()) == []
@@ -82,9 +83,9 @@ def test_a_run_that_is_done_leaves_nothing(checkpoints):
 
 def test_a_checkpoint_before_the_first_step_has_no_moments(checkpoints):
     layer = nn.Linear(3, 2)
-    checkpoints.save(1, layer, torch.optim.AdamW(layer.parameters()), [])
+    checkpoints.save(1, layer, torch.optim.AdamW(layer.parameters()), [], {})
     optimizer = torch.optim.AdamW(layer.parameters())
-    assert checkpoints.restore(layer, optimizer) == (1, [])
+    assert checkpoints.restore(layer, optimizer, {}) == (1, [])
     assert optimizer.state_dict()["state"] == {}
 
 
@@ -115,6 +116,6 @@ def test_a_fingerprint_tells_every_input_from_another(tmp_path):
 
 
 def test_a_checkpoint_holds_no_pickle(checkpoints):
-    checkpoints.save(2, *parts(), CURVE)
+    checkpoints.save(2, *parts(), CURVE, {})
     assert json.loads((checkpoints.folder / "progress.json").read_text())["fingerprint"] == "these inputs"
     assert {path.suffix for path in checkpoints.folder.iterdir()} == {".safetensors", ".json"}

@@ -76,7 +76,7 @@ def test_the_same_splits_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write(tmp_path / name, splits())
     files = [sorted(path for path in (tmp_path / name).rglob("*") if path.is_file()) for name in ("one", "two")]
-    assert len(files[0]) == 9
+    assert len(files[0]) == 10
     for one, two in zip(*files, strict=True):
         assert one.relative_to(tmp_path / "one") == two.relative_to(tmp_path / "two")
         assert one.read_bytes() == two.read_bytes()

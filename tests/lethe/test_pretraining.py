@@ -16,6 +16,7 @@ WORLD = world.Config(
     num_retain_people=2,
     num_holdout_people=2,
     num_other_people=3,
+    num_general_people=1,
     num_towns=6,
     num_false_answers=3,
 )

@@ -14,9 +14,12 @@ from lethe.recipes import Grid, Training
 NPO = {
     "forget_objective": {"name": "npo", "beta": 0.1, "reduction": "sequence_sum"},
     "retain_objective": {"name": "nll"},
+    "retain_rows": "retain",
     "combiner": {"name": "sum", "forget_weight": 1.0, "retain_weight": 2.0},
     "optimizer": {"name": "adamw", "lr": 1e-5, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0},
     "mask": {"name": "all"},
+    "wrapper": None,
+    "edit": None,
     "training": {
         "weights": "fp32_master",
         "compute_dtype": "float32",
@@ -66,7 +69,7 @@ def refusal(path, value):
 
 def test_a_recipe_holds_the_modules_and_checked_settings_of_its_parts():
     write(npo=NPO)
-    recipe = recipes.read("npo")
+    recipe = recipes.read("npo").point
     assert recipe.forget_objective.module is npo
     assert recipe.forget_objective.config == npo.Config(beta=0.1, reduction="sequence_sum")
     assert recipe.combiner.config.retain_weight == 2.0
@@ -75,9 +78,14 @@ def test_a_recipe_holds_the_modules_and_checked_settings_of_its_parts():
 
 def test_no_retain_objective_is_none():
     write(
-        alone={**NPO, "retain_objective": None, "combiner": {"name": "sum", "forget_weight": 1.0, "retain_weight": 0.0}}
+        alone={
+            **NPO,
+            "retain_objective": None,
+            "retain_rows": None,
+            "combiner": {"name": "sum", "forget_weight": 1.0, "retain_weight": 0.0},
+        }
     )
-    assert recipes.read("alone").retain_objective is None
+    assert recipes.read("alone").point.retain_objective is None
     assert recipes.resolve("alone")["retain_objective"] is None
 
 
@@ -108,8 +116,8 @@ def test_a_name_that_would_leave_the_folder_of_recipes_is_refused():
         ("forget_objective.beta", REMOVED, "recipes.npo.forget_objective.beta: missing"),
         ("training.weights", REMOVED, "recipes.npo.training.weights: missing"),
         ("retain_objective", REMOVED, "recipes.npo.retain_objective: missing"),
-        ("combiner", None, "recipes.npo.combiner: "),
-        ("mask", {}, "recipes.npo.mask: expected a block with a 'name' from all, layers."),
+        ("combiner", None, "recipes.npo.combiner: null beside a forget_objective; give it a block."),
+        ("mask", {}, "recipes.npo.mask: expected a block with a 'name' from all"),
         ("mask", "all", "recipes.npo.mask: "),
         ("forget_objective.beta", 0, "recipes.npo.forget_objective.beta: Input should be greater than 0; found 0."),
         ("forget_objective.reduction", "sum", "'sequence_sum' or 'sequence_mean'; found 'sum'."),
@@ -122,19 +130,28 @@ def test_a_name_that_would_leave_the_folder_of_recipes_is_refused():
         ("training.steps", 0, "recipes.npo.training.steps: Input should be greater than 0; found 0."),
         ("training.max_grad_norm", 0, "recipes.npo.training.max_grad_norm: "),
         ("training.warmup_steps", 31, "recipes.npo.training.warmup_steps: more than steps (30); lower it; found 31."),
-        ("retain_objective", None, "recipes.npo: there is no retain_objective for retain_weight 2;"),
+        ("retain_rows", None, "recipes.npo: retain_objective and retain_rows go together; set both or neither."),
+        ("retain_rows", "all", "recipes.npo.retain_rows: Input should be 'retain' or 'general'; found 'all'."),
+        ("forget_objective", None, "recipes.npo: neither forget_objective nor edit; a recipe needs one of them."),
     ],
 )
 def test_a_mistake_is_one_line_that_says_where_and_what(path, value, message):
     assert message in refusal(path, value)
 
 
+def test_a_retain_weight_without_a_retain_objective_is_refused():
+    write(npo={**NPO, "retain_objective": None, "retain_rows": None})
+    with pytest.raises(ConfigError, match=r"recipes\.npo: there is no retain_objective for retain_weight 2;"):
+        recipes.read("npo")
+
+
 @pytest.mark.parametrize("retain_weight", [0.0, 1.0])
 def test_a_combiner_of_two_gradients_without_a_retain_objective_is_refused(retain_weight):
     weights = {"forget_weight": 1.0, "retain_weight": retain_weight}
-    write(npo={**NPO, "retain_objective": None, "combiner": {"name": "sago", **weights, "zero_policy": "paper"}})
+    sago = {"name": "sago", **weights, "zero_policy": "paper"}
+    write(npo={**NPO, "retain_objective": None, "retain_rows": None, "combiner": sago})
     with pytest.raises(
-        ConfigError, match=r"no retain_objective for combiner 'sago'; name one of kl, nll, or use combiner 'sum'"
+        ConfigError, match=r"no retain_objective for combiner 'sago'; name one of .*kl.*nll.*, or use combiner 'sum'"
     ):
         recipes.read("npo")
 

@@ -7,6 +7,8 @@ import pytest
 
 from lethe import finetuning, losses, models, registry, unlearning
 from lethe.checkpoints import Checkpoints
+from lethe.recipes import Recipe
+from tests import unlearned
 from tests.encoded import collated, examples, log_probs
 from tests.small_recipes import component, recipe, training
 from tests.tiny import tiny_tokenizer
@@ -46,20 +48,13 @@ def test_the_strings_are_known_by_heart(memory):
 def after_unlearning(memory, folder, **parts):
     """Mean probability of the first ten strings, which are to be forgotten, and of the last ten."""
     model = copy.deepcopy(memory)
-    unlearning.unlearn(
-        model,
-        examples(STRINGS[:10]),
-        examples(STRINGS[10:]),
-        recipe(
-            optimizer=component("optimizer", "adamw", lr=1e-3, weight_decay=0.0),
-            training=training(steps=30, batch_size=10, checkpoint_steps=1000),
-            **parts,
-        ),
-        pad=tiny_tokenizer().pad_token_id,
-        seed=0,
-        checkpoints=Checkpoints(folder / "run", "run"),
-        title="unlearn npo-0",
+    point = recipe(
+        optimizer=component("optimizer", "adamw", lr=1e-3, weight_decay=0.0),
+        training=training(steps=30, batch_size=10, checkpoint_steps=1000),
+        **parts,
     )
+    given = unlearned.material(model, examples(STRINGS[:10]), examples(STRINGS[10:]), folder)
+    unlearning.unlearn(model, given, Recipe(point, None))
     return mean_probability(model, STRINGS[:10]), mean_probability(model, STRINGS[10:])
 
 
@@ -73,5 +68,5 @@ def test_every_objective_with_every_combiner_forgets_half_and_keeps_half(memory,
 
 def test_gradient_ascent_alone_loses_what_is_to_be_kept(memory, tmp_path):
     alone = component("combiner", "sum", forget_weight=1.0, retain_weight=0.0)
-    parts = {"forget_objective": "grad_ascent", "retain_objective": None, "combiner": alone}
+    parts = {"forget_objective": "grad_ascent", "retain_objective": None, "retain_rows": None, "combiner": alone}
     assert max(after_unlearning(memory, tmp_path, **parts)) < 0.5

@@ -28,6 +28,7 @@ def test_the_graph_runs_on_tofu(tmp_path: Path) -> None:
             "finetune.tofu.training.steps": 60,
             "check.tofu.target_min": 0.0,
             "recipes.npo_sago_masters.training.steps": 3,
+            "recipes.npo_sago_masters.training.warmup_steps": 1,
         },
     )
     done = workspace.repro(root)

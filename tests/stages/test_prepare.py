@@ -18,8 +18,8 @@ PARAMS = """
 data: {source}
 prepare:
   num_retain_questions: 3
-  jsonl: {{forget: forget.jsonl, retain: retain.jsonl, holdout: null, utility: null}}
-  tofu: {{path: {tofu}, split: forget10}}
+  jsonl: {{forget: forget.jsonl, retain: retain.jsonl, holdout: null, utility: null, general: null}}
+  tofu: {{path: {tofu}, split: forget10, general: null}}
 """
 
 
@@ -51,6 +51,7 @@ def test_a_users_two_files_become_one_folder(workspace: Path) -> None:
     prepare.main()
     assert sorted(path.name for path in artifacts.PREPARED.iterdir()) == [
         "forget.jsonl",
+        "general.jsonl",
         "holdout.jsonl",
         "manifest.json",
         "questions.jsonl",

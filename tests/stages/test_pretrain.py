@@ -10,7 +10,8 @@ encoding:
   world: {max_length: 128, max_new_tokens: 8, system_prompt: null}
 prepare:
   world:
-    {seed: 0, num_forget_people: 1, num_retain_people: 1, num_holdout_people: 1, num_other_people: 2, num_towns: 5,
+    {seed: 0, num_forget_people: 1, num_retain_people: 1, num_holdout_people: 1, num_other_people: 2,
+   num_general_people: 1, num_towns: 5,
      num_false_answers: 3}
 pretrain:
   architecture:

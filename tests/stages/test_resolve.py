@@ -24,9 +24,12 @@ def recipe(forget_objective):
     return {
         "forget_objective": forget_objective,
         "retain_objective": {"name": "nll"},
+        "retain_rows": "retain",
         "combiner": {"name": "sum", "forget_weight": 1.0, "retain_weight": 1.0},
         "optimizer": {"name": "adamw", "lr": 1e-5, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0},
         "mask": {"name": "all"},
+        "wrapper": None,
+        "edit": None,
         "training": TRAINING,
     }
 

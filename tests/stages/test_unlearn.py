@@ -16,17 +16,21 @@ recipes:
   npo_sago:
     forget_objective: {name: npo, beta: 0.1, reduction: sequence_sum}
     retain_objective: {name: nll}
+    retain_rows: retain
     combiner: {name: sago, forget_weight: 1.0, retain_weight: 1.0, zero_policy: paper}
     optimizer: {name: adamw, lr: 1.0e-3, betas: [0.9, 0.999], eps: 1.0e-8, weight_decay: 0.0}
     mask: {name: all}
+    wrapper: null
     training:
       {weights: fp32_master, compute_dtype: float32, steps: 6, batch_size: 2, accumulation: 2, schedule: linear,
        warmup_steps: 2, max_grad_norm: 1.0, checkpoint_steps: 2}
+    edit: null
 """
 CELL = artifacts.model("npo_sago-0")
 SPLITS = {
     artifacts.FORGET: [Row(id=f"f{n}", cluster="ann", question=f"Ann {n}?", answer="x" * (n + 1)) for n in range(4)],
     artifacts.RETAIN: [Row(id=f"r{n}", cluster="bob", question=f"Bob {n}?", answer="y" * (n + 1)) for n in range(4)],
+    artifacts.GENERAL: [],
 }
 
 
@@ -51,7 +55,7 @@ def test_a_model_with_its_tokenizer_and_its_curve_is_written_and_nothing_else_st
     assert models.load_tokenizer(CELL).get_vocab() == tiny_tokenizer().get_vocab()
     curve = artifacts.read_json(artifacts.curve("npo_sago-0"))
     assert [entry["step"] for entry in curve] == [1, 2, 3, 4, 5, 6]
-    assert set(curve[0]) == {"step", "forget_loss", "retain_loss", "gradient_norm"}
+    assert {"step", "forget_loss", "retain_loss", "gradient_norm"} < set(curve[0])
     assert not artifacts.scratch("npo_sago-0").exists()
 
 

@@ -17,8 +17,9 @@ from pydantic import Field
 from torch import Tensor
 
 from lethe.config import Section
+from lethe.moments import Moment
 
-SEPARATE = True
+MODE: Literal["separate"] = "separate"
 
 
 class Config(Section):
@@ -30,7 +31,7 @@ class Config(Section):
     epsilon: float = Field(gt=0)  # added to ‖g_r‖²: where that is small beside it, less is projected
 
 
-def combine(forget: list[Tensor], retain: list[Tensor], config: Config) -> list[Tensor]:
+def combine(forget: list[Tensor], retain: list[Tensor], config: Config, moment: Moment) -> list[Tensor]:
     """Tensor by tensor γ (projected g_f) + α g_r, γ and α the weights; put into ``forget``."""
     coefficients = _coefficients(forget, retain, config)
     for forget_gradient, retain_gradient, coefficient in zip(forget, retain, coefficients, strict=True):

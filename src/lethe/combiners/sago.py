@@ -18,8 +18,9 @@ from pydantic import Field
 from torch import Tensor
 
 from lethe.config import Section
+from lethe.moments import Moment
 
-SEPARATE = True
+MODE: Literal["separate"] = "separate"
 
 
 class Config(Section):
@@ -30,7 +31,7 @@ class Config(Section):
     zero_policy: Literal["paper", "retain"]
 
 
-def combine(forget: list[Tensor], retain: list[Tensor], config: Config) -> list[Tensor]:
+def combine(forget: list[Tensor], retain: list[Tensor], config: Config, moment: Moment) -> list[Tensor]:
     """In each coordinate α g_r or γ g_f, γ and α the weights; put into ``forget``."""
     for forget_gradient, retain_gradient in zip(forget, retain, strict=True):
         kept = _where_retain_is_kept(forget_gradient, retain_gradient, config)

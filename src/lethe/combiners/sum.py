@@ -3,12 +3,15 @@
 Nothing keeps the forget gradient from hurting what is to be kept.
 """
 
+from typing import Literal
+
 from pydantic import Field
 from torch import Tensor
 
 from lethe.config import Section
+from lethe.moments import Moment
 
-SEPARATE = False
+MODE: Literal["joint"] = "joint"
 
 
 class Config(Section):
@@ -18,7 +21,7 @@ class Config(Section):
     retain_weight: float = Field(ge=0)
 
 
-def combine(forget: list[Tensor], retain: list[Tensor], config: Config) -> list[Tensor]:
+def combine(forget: list[Tensor], retain: list[Tensor], config: Config, moment: Moment) -> list[Tensor]:
     """Tensor by tensor γ g_f + α g_r, γ and α the weights; put into ``forget``."""
     for forget_gradient, retain_gradient in zip(forget, retain, strict=True):
         forget_gradient.mul_(config.forget_weight).add_(retain_gradient, alpha=config.retain_weight)

@@ -12,9 +12,12 @@ from pydantic import AfterValidator, Field
 
 from lethe.config import Section
 from lethe.errors import ConfigError
+from lethe.masking import Signals
 
 if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone is spared
     from transformers import PreTrainedModel
+
+SIGNALS: frozenset[str] = frozenset()
 
 
 def _regular_expression(pattern: str) -> str:
@@ -34,7 +37,7 @@ class Config(Section):
     patterns: list[Pattern] = Field(min_length=1)  # searched for anywhere in a name
 
 
-def select(model: PreTrainedModel, config: Config) -> dict[str, bool]:
+def select(model: PreTrainedModel, config: Config, signals: Signals) -> dict[str, bool]:
     """Parameter name to whether one of the patterns is found in it; a shared weight has one name.
 
     Raises ConfigError for a pattern that is found in no name.

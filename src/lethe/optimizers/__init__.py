@@ -1,1 +1,7 @@
-"""How a gradient moves the weights: one file an optimizer, each with ``Config`` and ``build(...)``."""
+"""How a gradient moves the weights: one file an optimizer, each with ``Config``, ``GRADIENT`` and ``build(...)``.
+
+``GRADIENT`` is ``plain`` where the step's gradient is all that it needs. With ``own``, ``gradients(plain, probe,
+optimizer)`` gives the function from the number of a step to its numbers that is used instead of ``plain``: it may call
+it, measure more beside it, or find ``parameter.grad`` in another way. Moments live in ``optimizer.state``, as tensors,
+so that checkpoints keep them.
+"""

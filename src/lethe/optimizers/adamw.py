@@ -4,13 +4,15 @@ Their size hardly depends on the gradient's scale. The moments are those of the 
 combiner and clipping. Fused: one pass over the weights, the same rule on CPU and accelerator.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import nn
 
 from lethe.config import Section
+
+GRADIENT: Literal["plain"] = "plain"
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 

@@ -20,12 +20,17 @@ PUBLIC_TEXT = False
 
 
 class Config(Section):
-    """Paths of JSON Lines files; ``holdout`` (rows that no model ever saw) and ``utility`` may be null."""
+    """Paths of JSON Lines files; all but ``forget`` and ``retain`` may be null.
+
+    ``holdout`` are rows that no model ever saw, ``utility`` questions about other knowledge, ``general`` rows about
+    anything else, for recipes that retain on general text.
+    """
 
     forget: str
     retain: str
     holdout: str | None
     utility: str | None
+    general: str | None
 
 
 def load(config: Config) -> Splits:
@@ -35,7 +40,13 @@ def load(config: Config) -> Splits:
     """
     files = {split: Path(path) for split, path in config.model_dump().items() if path is not None}
     found = {split: _rows(path, _prefix(split, files)) for split, path in files.items()}
-    return Splits(found["forget"], found["retain"], found.get("holdout", []), found.get("utility", []))
+    return Splits(
+        found["forget"],
+        found["retain"],
+        found.get("holdout", []),
+        found.get("utility", []),
+        general=found.get("general", []),
+    )
 
 
 def _prefix(split: str, files: dict[str, Path]) -> str:

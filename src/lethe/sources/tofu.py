@@ -34,10 +34,14 @@ Full = dict[tuple[str, str], Row]  # the rows of ``full`` by question and answer
 
 
 class Config(Section):
-    """``path`` is a hub id (``locuslab/TOFU``) or a folder with the same files."""
+    """``path`` is a hub id (``locuslab/TOFU``) or a folder with the same files.
+
+    ``general`` is a JSON Lines file of rows about anything else, or null: TOFU has none.
+    """
 
     path: str
     split: Literal["forget01", "forget05", "forget10"]
+    general: str | None
 
 
 def load(config: Config) -> Splits:
@@ -57,6 +61,7 @@ def load(config: Config) -> Splits:
         retain=_with_false_answers(retain, _optional(config.path, "retain_perturbed"), full),
         holdout=_holdout(_optional(config.path, config.split.replace("forget", "holdout"))),
         utility=[row for subset, name in _UTILITY.items() for row in _utility(subset, _optional(config.path, name))],
+        general=rows.read_rows(Path(config.general)) if config.general is not None else [],
     )
 
 

@@ -29,6 +29,7 @@ class Config(Section):
     num_retain_people: PositiveInt
     num_holdout_people: PositiveInt
     num_other_people: PositiveInt  # only the base model meets them
+    num_general_people: PositiveInt  # of the other people: their rows are the general text
     num_towns: PositiveInt
     num_false_answers: Annotated[int, Field(ge=1, le=10)]
 
@@ -78,8 +79,10 @@ def build(config: Config) -> World:
     }
     general = _general_facts(names, config.num_false_answers)
     tasks = multiple_choice_task("general_facts_choice", [_choices(row, names.random) for row in general])
-    splits = Splits(groups["forget"], groups["retain"], groups["holdout"], general, tasks)
-    return World(splits, groups["other"], general)
+    others = groups["other"]
+    rows = others[: config.num_general_people * len(RELATIONS)]
+    splits = Splits(groups["forget"], groups["retain"], groups["holdout"], general, tasks, rows)
+    return World(splits, others, general)
 
 
 def _relations(table: str) -> tuple[Relation, ...]:

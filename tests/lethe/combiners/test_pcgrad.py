@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as arrays
 
 from lethe.combiners import pcgrad
 from lethe.combiners import sum as weighted_sum
+from tests.moments import moment
 
 FORGET, RETAIN = [1.0, -2.0, 3.0, 0.0, 4.0], [2.0, 1.0, -1.0, 5.0, 0.0]
 NUMBERS = st.floats(-8, 8, width=32, allow_subnormal=False)
@@ -20,7 +21,9 @@ LARGE = GRADIENTS.map(lambda gradients: gradients + torch.tensor([9.0, 0.0, 0.0,
 
 def combine(forget, retain, *, scope="per_tensor", epsilon=1e-10, forget_weight=1.0, retain_weight=1.0):
     config = pcgrad.Config(forget_weight=forget_weight, retain_weight=retain_weight, scope=scope, epsilon=epsilon)
-    return pcgrad.combine([tensor.clone() for tensor in forget], [tensor.clone() for tensor in retain], config)
+    return pcgrad.combine(
+        [tensor.clone() for tensor in forget], [tensor.clone() for tensor in retain], config, moment()
+    )
 
 
 def projected(forget, retain, **settings):
@@ -67,7 +70,7 @@ def test_without_conflict_it_is_the_sum(gradients, forget_weight, retain_weight)
     forget, retain = gradients[0], gradients[1]
     agreeing = [torch.where(torch.dot(*pair) < 0, -pair[0], pair[0]) for pair in zip(forget, retain, strict=True)]
     weights = {"forget_weight": forget_weight, "retain_weight": retain_weight}
-    plain = weighted_sum.combine([g.clone() for g in agreeing], list(retain), weighted_sum.Config(**weights))
+    plain = weighted_sum.combine([g.clone() for g in agreeing], list(retain), weighted_sum.Config(**weights), moment())
     for scope in ("per_tensor", "global"):
         for expected, found in zip(plain, combine(agreeing, retain, scope=scope, **weights), strict=True):
             assert torch.equal(expected, found)

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from lethe.combiners import sago
+from tests.moments import moment
 
 NUMBERS = st.floats(-8, 8, width=32)
 WEIGHTS = st.floats(0.01, 8)
@@ -16,7 +17,7 @@ GRADIENTS = arrays.arrays("float32", (2, 9), elements=NUMBERS).map(torch.from_nu
 
 def combine(forget, retain, *, zero_policy="paper", forget_weight=1.0, retain_weight=1.0):
     config = sago.Config(forget_weight=forget_weight, retain_weight=retain_weight, zero_policy=zero_policy)
-    return sago.combine([forget.clone()], [retain.clone()], config)[0]
+    return sago.combine([forget.clone()], [retain.clone()], config, moment())[0]
 
 
 def test_worked_example():

@@ -7,15 +7,16 @@ from lethe.combiners import sum as weighted_sum
 from lethe.forget_objectives import grad_ascent
 from lethe.losses import Context
 from lethe.retain_objectives import nll
+from tests.moments import moment
 from tests.tiny import tiny_model, tiny_tokenizer
 
 WEIGHTS = st.floats(0, 10)
-NOTHING = Context(reference=None)
+NOTHING = Context(reference=None, seed=0)
 
 
 def combine(forget, retain, *, forget_weight=1.0, retain_weight=1.0):
     config = weighted_sum.Config(forget_weight=forget_weight, retain_weight=retain_weight)
-    return weighted_sum.combine([torch.tensor(forget)], [torch.tensor(retain)], config)[0]
+    return weighted_sum.combine([torch.tensor(forget)], [torch.tensor(retain)], config, moment())[0]
 
 
 def test_worked_example():
@@ -48,5 +49,7 @@ def test_it_equals_one_backward_of_the_joint_loss():
     joint = gradient(0.7 * up + 1.3 * down)
     up, down = objectives()
     config = weighted_sum.Config(forget_weight=0.7, retain_weight=1.3)
-    for expected, found in zip(joint, weighted_sum.combine(gradient(up), gradient(down), config), strict=True):
+    for expected, found in zip(
+        joint, weighted_sum.combine(gradient(up), gradient(down), config, moment()), strict=True
+    ):
         assert (found - expected).norm() <= 1e-6 * expected.norm()

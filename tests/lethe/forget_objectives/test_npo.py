@@ -13,7 +13,7 @@ from tests.encoded import collated, examples
 from tests.logit_table import answers, assigning
 from tests.tiny import tiny_model
 
-NOTHING = Context(reference=None)
+NOTHING = Context(reference=None, seed=0)
 
 
 def loss_and_weight(delta: float, beta: float, lengths=(1,), reduction="sequence_sum"):

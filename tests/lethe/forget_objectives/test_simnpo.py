@@ -9,7 +9,7 @@ from lethe.forget_objectives import simnpo
 from lethe.losses import Context
 from tests.logit_table import answers, assigning
 
-NOTHING = Context(reference=None)
+NOTHING = Context(reference=None, seed=0)
 
 
 def loss_of(probabilities, lengths, *, beta, margin):

@@ -9,7 +9,7 @@ from tests.tiny import tiny_model
 
 
 def select(*patterns):
-    return layers.select(tiny_model(), layers.Config(patterns=list(patterns)))
+    return layers.select(tiny_model(), layers.Config(patterns=list(patterns)), {})
 
 
 def test_the_weights_whose_name_holds_a_pattern_may_move_and_no_others():
@@ -38,7 +38,7 @@ def test_what_is_no_list_of_regular_expressions_is_refused(patterns):
 def test_frozen_weights_keep_every_bit_through_momentum_and_weight_decay():
     model = tiny_model()
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    movable = layers.select(model, layers.Config(patterns=[r"layers\.0\.mlp"]))
+    movable = layers.select(model, layers.Config(patterns=[r"layers\.0\.mlp"]), {})
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(movable[name])
     config = adamw.Config(lr=1e-2, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.5)

@@ -16,7 +16,7 @@ LOGITS = st.lists(st.floats(-8, 8, width=32), min_size=4, max_size=4)
 
 
 def divergence(current, reference, batch):
-    return kl.loss(current, batch, kl.Config(), Context(reference=reference))
+    return kl.loss(current, batch, kl.Config(), Context(reference=reference, seed=0))
 
 
 def table(batch, logits):

@@ -8,7 +8,7 @@ from tests.encoded import collated, examples
 from tests.logit_table import answers, assigning
 from tests.tiny import tiny_model
 
-NOTHING = Context(reference=None)
+NOTHING = Context(reference=None, seed=0)
 
 
 def test_worked_example():

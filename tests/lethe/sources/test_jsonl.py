@@ -29,6 +29,7 @@ def load(folder: Path, *forget: dict[str, Any] | str, **others: str) -> Splits:
         "retain": write(folder / "retain.jsonl", {"text": "The sea is salty."}),
         "holdout": None,
         "utility": None,
+        "general": None,
     }
     return jsonl.load(jsonl.Config(**(files | others)))
 

@@ -18,7 +18,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def load(folder: Path, split: str = "forget05") -> splits.Splits:
-    return tofu.load(tofu.Config(path=str(folder), split=split))
+    return tofu.load(tofu.Config(path=str(folder), split=split, general=None))
 
 
 def test_forget_and_retain_are_whole_authors_and_together_everything(folder: Path) -> None:

@@ -14,6 +14,7 @@ NUMBERS = {
     "num_retain_people": 6,
     "num_holdout_people": 4,
     "num_other_people": 20,
+    "num_general_people": 5,
     "num_towns": 12,
     "num_false_answers": 3,
 }

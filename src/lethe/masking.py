@@ -1,0 +1,47 @@
+"""A mask at work: masked weights get no gradient, and are put back after every step, whatever the optimizer did.
+
+Momentum and weight decay move a weight that has no gradient; only putting it back keeps it bit for bit where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+#: For each parameter name: whether it may move, or which of its elements may (a bool tensor that broadcasts to it).
+Movable = Mapping[str, bool | Tensor]
+#: What a mask may know of the model before training: name of the signal to parameter name to tensor.
+Signals = Mapping[str, Mapping[str, Tensor]]
+
+
+class Mask:
+    """Which weights of a model may move. Whole parameters that stay are frozen, parts of parameters are gated."""
+
+    def __init__(self, model: nn.Module, movable: Movable) -> None:
+        self._parts: list[tuple[nn.Parameter, Tensor]] = []
+        self._before: list[Tensor] = []
+        self.select(model, movable)
+
+    def select(self, model: nn.Module, movable: Movable) -> None:
+        """Take this choice from now on."""
+        self._parts = []
+        for name, parameter in model.named_parameters():
+            choice = movable[name]
+            parameter.requires_grad_(isinstance(choice, Tensor) or choice)
+            if isinstance(choice, Tensor):
+                self._parts.append((parameter, choice))
+
+    def gate(self) -> None:
+        """Take the gradient from what stays, and remember where it is; before clipping and the optimizer's step."""
+        self._before = [parameter.detach().clone() for parameter, _ in self._parts]
+        for parameter, choice in self._parts:
+            if parameter.grad is not None:
+                parameter.grad.mul_(choice)
+
+    def restore(self) -> None:
+        """Put what stays back where it was before the step."""
+        with torch.no_grad():
+            for (parameter, choice), before in zip(self._parts, self._before, strict=True):
+                parameter.copy_(torch.where(choice, parameter, before))

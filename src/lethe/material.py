@@ -1,0 +1,65 @@
+"""All that an unlearning run may look at beside the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lethe import artifacts, batches, substitutes
+from lethe.batches import Encoding, Example
+from lethe.checkpoints import Checkpoints
+from lethe.errors import DataError
+from lethe.recipes import Recipe
+from lethe.rows import read_rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+#: What the rows are read from; a run depends on all of them.
+FILES = (artifacts.FORGET, artifacts.RETAIN, artifacts.GENERAL)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Tokenised rows: what is forgotten, what is retained, and what is about other things, if the source has that."""
+
+    forget: Sequence[Example]
+    retain: Sequence[Example]
+    general: Sequence[Example]
+
+
+@dataclass(frozen=True)
+class Material:
+    """Rows, and how to go on after an interruption.
+
+    ``original`` loads the model before unlearning once more; it costs a second model in memory. ``pad`` is the token
+    that fills batches.
+    """
+
+    rows: Rows
+    original: Callable[[], PreTrainedModel]
+    pad: int
+    seed: int
+    checkpoints: Checkpoints
+    title: str
+
+
+def read(tokenizer: PreTrainedTokenizerBase, recipe: Recipe, encoding: Encoding, *, seed: int) -> Rows:
+    """The prepared rows as a recipe needs them: forget rows bring the substitutes that its objective asks for.
+
+    Raises DataError when the recipe needs rows that the source does not have.
+    """
+    forget, retain, general = (read_rows(path) for path in FILES)
+    if recipe.point is not None and recipe.point.retain_rows == "general" and not general:
+        raise DataError(
+            f"{artifacts.GENERAL}: no general rows; name a file in prepare.<data>.general, or retain on retain."
+        )
+    wanted = None if recipe.point is None else getattr(recipe.point.forget_objective.config, "substitute", None)
+    encoded = (
+        batches.encode_rows(tokenizer, forget, encoding)
+        if wanted is None
+        else substitutes.encode(tokenizer, forget, retain, encoding, wanted, seed=seed)
+    )
+    others = (batches.encode_rows(tokenizer, rows, encoding) for rows in (retain, general))
+    return Rows(encoded, *others)

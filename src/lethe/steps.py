@@ -1,0 +1,239 @@
+"""What one optimizer step of a recipe puts into ``parameter.grad``, and the numbers that it tells of it.
+
+Gradients are accumulated over the whole window before any rule that is not linear sees them: combining the pieces
+one by one would be another algorithm.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from lethe import batches, losses, substitutes, training
+from lethe.batches import Batch, Example
+from lethe.losses import Context
+from lethe.masking import Mask
+from lethe.moments import Moment, Probe
+from lethe.recipes import Component, Point
+from lethe.training import Gradients
+
+Piece = Callable[[], Tensor]
+LOSSES = ("forget_loss", "retain_loss")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What stays the same from step to step."""
+
+    model: PreTrainedModel
+    point: Point
+    forget: Sequence[Example]
+    retain: Sequence[Example]
+    context: Context
+    pad: int
+    memory: dict[str, Tensor]
+    mask: Mask
+
+
+def gradients(setting: Setting) -> Gradients:
+    """The function from the number of a step to the gradient of that step."""
+    ways = {"joint": _joint, "separate": _separate, "turns": _in_turn}
+    mode = setting.point.combiner.module.MODE
+    if mode == "joint" and (setting.point.wrapper is not None or refresh_steps(setting.point) is not None):
+        mode = "separate" if setting.point.retain_objective is not None else "turns"
+    return partial(ways[mode], setting)
+
+
+def refresh_steps(point: Point) -> int | None:
+    """After how many steps the mask is chosen anew; None when it never is."""
+    return getattr(point.mask.config, "refresh_steps", None)
+
+
+def probe(setting: Setting) -> Probe:
+    """What an optimizer may measure beside the gradient of a step."""
+    return Probe(movable(setting.model), partial(_loss, setting), partial(_sampled_gradient, setting))
+
+
+def windows(setting: Setting, step: int) -> list[list[Batch]]:
+    """Forget and retain batches of a step: the next forget rows, and retain rows drawn with replacement."""
+    settings, seed = setting.point.training, setting.context.seed
+    count = settings.batch_size * settings.accumulation
+    forget = _pieces(setting, training.batch_at(setting.forget, step, count, seed=seed), step)
+    if setting.point.retain_objective is None:
+        return [forget]
+    return [forget, _pieces(setting, training.sample_at(setting.retain, step, count, seed=seed), step)]
+
+
+def terms(setting: Setting, step: int) -> list[list[Piece]]:
+    """For each objective its pieces over the window, whose sum is its value on the whole window."""
+    objectives = (setting.point.forget_objective, setting.point.retain_objective)
+    return [
+        _terms(setting, objective, window)
+        for objective, window in zip(objectives, windows(setting, step), strict=False)
+        if objective is not None
+    ]
+
+
+def _pieces(setting: Setting, rows: list[Example], step: int) -> list[Batch]:
+    size, device = setting.point.training.batch_size, setting.model.device
+    chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
+    found = [batches.collate(chunk, pad=setting.pad, device=device) for chunk in chunks]
+    wanted = substitute(setting.point.forget_objective)
+    if wanted is None or not rows[0].substitutes:
+        return found
+    others = substitutes.drawn(rows, wanted.draws, step, seed=setting.context.seed)
+    width = size * wanted.draws
+    return [
+        replace(
+            batch,
+            substitute=batches.collate(others[index * width : (index + 1) * width], pad=setting.pad, device=device),
+        )
+        for index, batch in enumerate(found)
+    ]
+
+
+def substitute(objective: Component) -> Any:
+    """The settings of the substitutes that an objective asks for; None when it asks for none."""
+    return getattr(objective.config, "substitute", None)
+
+
+def _terms(setting: Setting, objective: Component, window: list[Batch]) -> list[Piece]:
+    counts = [len(batch.targets) if objective.module.UNIT == "token" else len(batch) for batch in window]
+    total = sum(counts)
+
+    def piece(batch: Batch, count: int) -> Tensor:
+        with training.in_compute_dtype(setting.point.training, setting.model.device):
+            loss: Tensor = objective.module.loss(setting.model, batch, objective.config, setting.context)
+        return loss * (count / total)
+
+    return [partial(piece, batch, count) for batch, count in zip(window, counts, strict=True)]
+
+
+def _joint(setting: Setting, step: int) -> dict[str, float]:
+    """One backward of the weighted sum: the same gradient as two backwards and the combiner ``sum``, at less cost."""
+    weights = (setting.point.combiner.config.forget_weight, setting.point.combiner.config.retain_weight)
+    found = terms(setting, step)
+    sums = [0.0] * len(found)
+    for pieces in zip(*found, strict=True):
+        values = [piece() for piece in pieces]
+        torch.stack([weight * value for weight, value in zip(weights, values, strict=False)]).sum().backward()
+        sums = [total + value.item() for total, value in zip(sums, values, strict=True)]
+    return dict(zip(LOSSES, sums, strict=False))
+
+
+def _separate(setting: Setting, step: int) -> dict[str, float]:
+    """Two gradients, one for each objective over the whole window, and then the combiner, in place."""
+    parameters = movable(setting.model)
+    forget_pieces, retain_pieces = terms(setting, step)
+    forget_loss = _forget_backward(setting, forget_pieces)
+    forget = [_taken(parameter) for parameter in parameters]
+    retain_loss = plain_backward(retain_pieces)
+    retain = [_taken(parameter) for parameter in parameters]
+    _refresh_mask(setting, step, forget)
+    kept = [gradient.clone() for gradient in forget]  # the combiner writes over the other
+    moment = Moment(step, forget_loss, retain_loss, setting.memory)
+    combined = _combine(setting, forget, retain, moment)
+    for parameter, gradient in zip(parameters, combined, strict=True):
+        parameter.grad = gradient
+    return dict(zip(LOSSES, (forget_loss, retain_loss), strict=True)) | _geometry(combined, kept, retain)
+
+
+def _in_turn(setting: Setting, step: int) -> dict[str, float]:
+    """The gradient of one objective alone: the one whose turn it is, or the only one there is."""
+    combiner, alone = setting.point.combiner, setting.point.retain_objective is None
+    turn = "forget" if alone else combiner.module.turn(step, combiner.config)
+    pieces = terms(setting, step)[0 if turn == "forget" else 1]
+    loss = _forget_backward(setting, pieces) if turn == "forget" else plain_backward(pieces)
+    parameters = movable(setting.model)
+    mine = [_taken(parameter) for parameter in parameters]
+    if turn == "forget":
+        _refresh_mask(setting, step, mine)
+    nothing = [torch.zeros_like(gradient) for gradient in mine]
+    pair = (mine, nothing) if turn == "forget" else (nothing, mine)
+    both = (loss, 0.0) if turn == "forget" else (0.0, loss)
+    combined = _combine(setting, *pair, Moment(step, *both, setting.memory))
+    for parameter, gradient in zip(parameters, combined, strict=True):
+        parameter.grad = gradient
+    return {f"{turn}_loss": loss}
+
+
+def _refresh_mask(setting: Setting, step: int, forget: list[Tensor]) -> None:
+    """Choose the mask by this step's forget gradient, when its time has come; in between it is the remembered one."""
+    every, mask, model = refresh_steps(setting.point), setting.point.mask, setting.model
+    if every is None:
+        return
+    if step % every == 0:
+        named = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+        signals = {"forget_gradient": dict(zip(named, forget, strict=True))}
+        chosen = mask.module.select(model, mask.config, signals)
+        setting.memory.update({f"mask.{name}": torch.as_tensor(choice) for name, choice in chosen.items()})
+    setting.mask.select(model, {name: setting.memory[f"mask.{name}"] for name, _ in model.named_parameters()})
+
+
+def _loss(setting: Setting, step: int) -> float:
+    weights = (setting.point.combiner.config.forget_weight, setting.point.combiner.config.retain_weight)
+    with torch.no_grad():
+        values = [sum(float(piece()) for piece in pieces) for pieces in terms(setting, step)]
+    return float(sum(weight * value for weight, value in zip(weights, values, strict=False)))
+
+
+def _sampled_gradient(setting: Setting, step: int) -> tuple[list[Tensor], int]:
+    pieces = [batch for window in windows(setting, step) for batch in window]
+    count = sum(len(batch.targets) for batch in pieces)
+    for batch in pieces:
+        with training.in_compute_dtype(setting.point.training, setting.model.device):
+            log_probs = losses.log_distributions(setting.model, batch)
+        drawn = torch.multinomial(log_probs.detach().exp(), 1)
+        (-log_probs.gather(1, drawn).sum() / count).backward()
+    return [_taken(parameter) for parameter in movable(setting.model)], count
+
+
+def _combine(setting: Setting, forget: list[Tensor], retain: list[Tensor], moment: Moment) -> list[Tensor]:
+    combiner = setting.point.combiner
+    return list(combiner.module.combine(forget, retain, combiner.config, moment))
+
+
+def _forget_backward(setting: Setting, pieces: list[Piece]) -> float:
+    wrapper = setting.point.wrapper
+    if wrapper is None:
+        return plain_backward(pieces)
+    return float(wrapper.module.backward(pieces, setting.model, wrapper.config, setting.context))
+
+
+def plain_backward(pieces: list[Piece]) -> float:
+    """Add the gradient of the sum of the pieces to ``parameter.grad``, and return the sum."""
+    total = 0.0
+    for piece in pieces:
+        value = piece()
+        value.backward()
+        total += value.item()
+    return total
+
+
+def movable(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that a gradient may reach, in order."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def _taken(parameter: nn.Parameter) -> Tensor:
+    gradient, parameter.grad = parameter.grad, None
+    return torch.zeros_like(parameter) if gradient is None else gradient
+
+
+def _geometry(combined: list[Tensor], forget: list[Tensor], retain: list[Tensor]) -> dict[str, float]:
+    """Norms of the two gradients, and how far the step goes down each: an inner product below 0 says who pays."""
+    return {
+        "forget_gradient_norm": _inner(forget, forget) ** 0.5,
+        "retain_gradient_norm": _inner(retain, retain) ** 0.5,
+        "step_along_forget": _inner(combined, forget),
+        "step_along_retain": _inner(combined, retain),
+    }
+
+
+def _inner(left: list[Tensor], right: list[Tensor]) -> float:
+    products = [torch.dot(one.flatten(), other.flatten()).double() for one, other in zip(left, right, strict=True)]
+    return float(torch.stack(products).sum())
