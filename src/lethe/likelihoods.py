@@ -44,14 +44,19 @@ def probabilities(said: Records) -> Values:
 
 
 def hits(likelihood: Likelihood, drop_eos: DropEos) -> np.ndarray:
-    """Which target tokens were the model's first choice: [tokens].
+    """Which target tokens were the model's first choice: [tokens], of those that count."""
+    return likelihood.hits[: num_counted(likelihood, drop_eos)]
+
+
+def num_counted(likelihood: Likelihood, drop_eos: DropEos) -> int:
+    """How many of the target tokens count, from the first one on.
 
     ``drop_eos`` says whether the last token counts: ``if_ends_turn`` leaves it out where it is the end of
     turn, ``always_last`` leaves it out everywhere (as OpenUnlearning does, which loses a real token of plain
     text).
     """
     drops = drop_eos == "always_last" or (drop_eos == "if_ends_turn" and likelihood.ends_turn)
-    return likelihood.hits[:-1] if drops else likelihood.hits
+    return max(len(likelihood.log_probs) - drops, 0)
 
 
 def options(said: Records, correct: str) -> dict[str, Options]:
@@ -80,7 +85,8 @@ def log_truth_ratios(said: Records, mean: Mean) -> Values:
     splits = said.splits()
     correct = records.ANSWER if splits and scores.is_utility(splits[0]) else records.PARAPHRASED_ANSWER
     found = options(said, correct)
-    return scores.per_question(said, [(name, _log_truth_ratio(item, mean)) for name, item in found.items()])
+    ratios = [(name, _log_truth_ratio(item, mean)) for name, item in found.items()]
+    return scores.per_question(scores.questions(said), ratios)
 
 
 def _log_truth_ratio(item: Options, mean: Mean) -> float:
