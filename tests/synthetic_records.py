@@ -4,7 +4,17 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from lethe.records import ANSWER, PARAPHRASED_ANSWER, PERTURBED_ANSWER, Generation, Likelihood, Records
+from lethe.records import (
+    ANSWER,
+    ANSWER_AFTER_PREFIX,
+    PARAPHRASED_ANSWER,
+    PERTURBED_ANSWER,
+    TEXT,
+    Generation,
+    GradientNorm,
+    Likelihood,
+    Records,
+)
 from lethe.scores import Values
 from lethe.statistics import Bootstrap
 
@@ -76,10 +86,12 @@ def model_records(
 ) -> Records:
     """What a model says that finds the answers of a split about as likely as ``known`` says, a token.
 
-    Every cluster has ``each`` questions with paraphrase and three false answers; noise is the same for the
-    same seed, so that two models with different ``known`` are paired.
+    Every cluster has ``each`` questions with paraphrase, three false answers, the answer behind a prefix and a
+    gradient norm; noise is the same for the same seed, so that two models with different ``known`` are paired.
     """
     likelihoods: list[Likelihood] = []
+    behind: list[Likelihood] = []
+    gradients: list[GradientNorm] = []
     generations: list[Generation] = []
     for condition in conditions:
         for split, probability in known.items():
@@ -94,9 +106,38 @@ def model_records(
                     }
                     nll = -np.log(probability) * np.exp(shift)
                     likelihoods += question(nll, nll + 0.1, [2.0, 2.5 + shift, 3.0], **fields)
+                    behind.append(likelihood([-1.1 * nll], kind=ANSWER_AFTER_PREFIX, **fields))
+                    gradients.append(GradientNorm(**fields, index=0, norm=float(nll)))
                     words = "the town of harbour"
                     generations.append(generation(words, words if probability > 0.5 else "the fox", **fields))
-    return Records(likelihoods, generations)
+    return Records(likelihoods + behind, generations, gradients)
+
+
+def text_records(probability: float, split: str, *, texts: int = 6, tokens: int = 160, seed: int = 0) -> Records:
+    """What a model says to texts of one chunk each that it finds about as likely as ``probability`` says, a token."""
+    generator = np.random.default_rng(seed)
+    found = Records([], [])
+    for number in range(texts):
+        fields = {"split": split, "cluster": f"{split}-{number}", "id": f"{split}-{number}"}
+        hits = generator.random(tokens) < probability
+        found.likelihoods.append(likelihood([np.log(probability)] * tokens, hits=hits, kind=TEXT, **fields))
+        words = "the fox and the hare went down to the old harbour to look for a ship".split()
+        said = [word if hit else "rain" for word, hit in zip(words, hits, strict=False)]
+        found.generations.append(generation(" ".join(words), " ".join(said), prompt=TEXT, **fields))
+    return found
+
+
+def choice_records(probability: float, split: str, *, items: int = 6, seed: int = 0) -> Records:
+    """What a model says to questions with four letters, of which it gives the right one about this probability."""
+    generator = np.random.default_rng(seed)
+    found = Records([], [])
+    for item in range(items):
+        for shift in range(4):
+            fields = {"split": split, "cluster": f"{split}-{item}", "id": f"{split}-{item}-shift{shift}"}
+            right = probability * generator.uniform(0.5, 1.0)
+            found.likelihoods.extend(question(-np.log(right), None, [-np.log((1 - right) / 4)] * 3, **fields))
+            found.generations.append(generation("A", "A" if right > 0.5 else "B", **fields))
+    return found
 
 
 def values(numbers: Sequence[float], clusters: Sequence[str] | None = None, split: str = "forget") -> Values:

@@ -9,7 +9,8 @@ A metric is a module of ``lethe/metrics/`` with
   close to the retain model as possible; below it the model is over-forgotten). On every other split of a
   split metric more is better.
 - ``NEEDS``: what the records must hold: ``likelihoods``, ``generations``, ``paraphrased_answers``,
-  ``perturbed_answers``, ``retain_model``
+  ``perturbed_answers``, ``texts`` (likelihoods of plain text), ``text_continuations``, ``choice_questions`` (see
+  ``lethe.choices``), ``rwku_probes``, ``retain_model``
 - ``Config`` and ``compute``, which for a split metric is ``compute(records, config) -> dict[str, Values]``
   and for a model metric ``compute(model, retain_records, config, bootstrap) -> dict[str, Score]``
 """
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lethe.records import FORGET, HOLDOUT, RETAIN, Generation, Likelihood, Records
+from lethe.records import FORGET, HOLDOUT, RETAIN, TEXT, Generation, Likelihood, Records
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,39 @@ class Observation:
     values: Mapping[str, Mapping[str, Values]]
 
 
+def is_forget(split: str) -> bool:
+    """Whether a split asks about what is to be forgotten: forget itself, or more questions about it."""
+    return split == FORGET or split.startswith(f"{FORGET}_")
+
+
 def is_utility(split: str) -> bool:
     """Whether a split asks about other knowledge: neither forget nor retain nor holdout."""
-    return split not in (FORGET, RETAIN, HOLDOUT)
+    return not is_forget(split) and split not in (RETAIN, HOLDOUT)
+
+
+def questions(said: Records) -> Records:
+    """The records of questions, without those of plain texts."""
+    return Records(
+        [item for item in said.likelihoods if item.kind != TEXT],
+        [item for item in said.generations if item.prompt != TEXT],
+    )
+
+
+def texts(said: Records) -> Records:
+    """The records of plain texts, without those of questions."""
+    return Records(
+        [item for item in said.likelihoods if item.kind == TEXT],
+        [item for item in said.generations if item.prompt == TEXT],
+    )
+
+
+def where_asked(values: Mapping[str, Values], said: Records) -> dict[str, Values]:
+    """The values of a metric that not every split is made for: nothing where nothing was asked.
+
+    On forget they stay, as missing, so that a score file shows what could not be measured.
+    """
+    on_forget = FORGET in said.splits()
+    return {name: item for name, item in values.items() if item.ids or on_forget}
 
 
 def per_question(records: Records, numbers: Iterable[tuple[str, float]]) -> Values:

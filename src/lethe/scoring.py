@@ -1,6 +1,7 @@
 """From records to the score file of one model: metrics × conditions × splits, attacks, verdict."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -135,17 +136,21 @@ def _value(scores: Mapping[str, Any], split: str, metric: str) -> float | None:
 def _split_scores(
     observations: Mapping[str, Observation], bootstrap: Bootstrap
 ) -> dict[str, dict[str, dict[str, Score]]]:
-    """The scores of the split metrics by condition, split and name; a split is resampled once for all."""
+    """The scores of the split metrics by condition, split and name; what rests on the same questions is resampled once.
+
+    Metrics of one split may rest on different questions: some read plain texts alone, others questions alone.
+    """
     found: dict[str, dict[str, dict[str, Score]]] = {condition: {} for condition in observations}
-    for split in dict.fromkeys(split for observation in observations.values() for split in observation.values):
-        values = {
-            (condition, name): item
-            for condition, observation in observations.items()
-            for name, item in observation.values.get(split, {}).items()
-        }
-        scores = statistics.means(list(values.values()), bootstrap)
-        for (condition, name), score in zip(values, scores, strict=True):
-            found[condition].setdefault(split, {})[name] = score
+    alike: dict[tuple[str, tuple[str, ...]], list[tuple[str, str, Values]]] = defaultdict(list)
+    for condition, observation in observations.items():
+        for split, values in observation.values.items():
+            found[condition][split] = {}
+            for name, item in values.items():
+                alike[split, item.ids].append((condition, name, item))
+    for (split, _), group in alike.items():
+        scores = statistics.means([item for _, _, item in group], bootstrap)
+        for (condition, name, _), score in zip(group, scores, strict=True):
+            found[condition][split][name] = score
     return found
 
 

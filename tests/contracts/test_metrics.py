@@ -9,12 +9,38 @@ import pytest
 from lethe import config, registry, scoring
 from lethe.records import Records
 from lethe.scores import Observation, Score, Values
-from tests.synthetic_records import BOOTSTRAP, SPLITS, model_records
+from tests.synthetic_records import BOOTSTRAP, SPLITS, choice_records, model_records, text_records
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 NAMES = registry.names("metrics")
-NEEDS = {"likelihoods", "generations", "paraphrased_answers", "perturbed_answers", "retain_model"}
-KNOWN = dict(zip(SPLITS, (0.3, 0.9, 0.2, 0.7), strict=True))
+NEEDS = {
+    "likelihoods",
+    "generations",
+    "paraphrased_answers",
+    "perturbed_answers",
+    "texts",
+    "text_continuations",
+    "choice_questions",
+    "rwku_probes",
+    "answers_after_prefix",
+    "gradients",
+    "holdout",
+    "retain_model",
+}
+PROBES = ("forget_level1", "forget_level2", "forget_level3_role_play", "neighbor_level1", "neighbor_level2")
+ASKED = (*SPLITS, *PROBES, "forget_texts", "world_choice")  # the last two are asked in a way of their own
+KNOWN = dict(zip(SPLITS, (0.3, 0.9, 0.28, 0.7), strict=True)) | dict.fromkeys(PROBES, 0.6)
+
+
+def said_by(known, seed=0):
+    """What a model says to questions, to texts and to multiple choice by letters."""
+    parts = [model_records(known, seed=seed), text_records(known["forget"], "forget_texts", seed=seed)]
+    parts.append(choice_records(known["world_facts"], "world_choice", seed=seed))
+    return Records(
+        [item for part in parts for item in part.likelihoods],
+        [item for part in parts for item in part.generations],
+        [item for part in parts for item in part.gradients],
+    )
 
 
 @pytest.fixture(params=NAMES)
@@ -26,7 +52,7 @@ def metric(request):
 
 def computed(metric, model, retain, others):
     """The named results of a metric: of every split (as ``split/name``), or of the model."""
-    by_split = {split: model.where(split=split) for split in SPLITS}
+    by_split = {split: model.where(split=split) for split in ASKED}
     if metric.module.SCOPE == "split":
         return {
             f"{split}/{name}": found
@@ -34,7 +60,7 @@ def computed(metric, model, retain, others):
             for name, found in metric.module.compute(said, metric.config).items()
         }
     observation = scoring.observe(by_split, others)
-    retain_records = {split: retain.where(split=split) for split in SPLITS}
+    retain_records = {split: retain.where(split=split) for split in ASKED}
     return metric.module.compute(observation, retain_records, metric.config, BOOTSTRAP)
 
 
@@ -53,7 +79,7 @@ def shuffled(said):
     likelihoods, generations = list(said.likelihoods), list(said.generations)
     generator.shuffle(likelihoods)
     generator.shuffle(generations)
-    return Records(likelihoods, generations)
+    return Records(likelihoods, generations, said.gradients[::-1])
 
 
 def as_numbers(found):
@@ -88,7 +114,7 @@ def test_its_docstring_says_what_the_number_means_and_where_it_comes_from(metric
 
 
 def test_the_order_of_records_changes_nothing(metric):
-    model, retain = model_records(KNOWN), model_records({**KNOWN, "forget": 0.2}, seed=1)
+    model, retain = said_by(KNOWN), said_by({**KNOWN, "forget": 0.2}, seed=1)
     straight, mixed = results(metric, model, retain), results(metric, shuffled(model), shuffled(retain))
     assert {name: as_numbers(found) for name, found in straight.items()} == {
         name: as_numbers(found) for name, found in mixed.items()
@@ -97,7 +123,7 @@ def test_the_order_of_records_changes_nothing(metric):
 
 def test_values_stay_in_their_declared_range_whether_the_model_knows_or_not(metric):
     for probability in (1e-30, 0.3, 1.0):
-        model, retain = model_records(dict.fromkeys(SPLITS, probability)), model_records(KNOWN, seed=1)
+        model, retain = said_by(dict.fromkeys(KNOWN, probability)), said_by(KNOWN, seed=1)
         for name, found in results(metric, model, retain).items():
             low, high = metric.module.RANGE[name.split("/")[-1]]
             numbers = found.numbers if isinstance(found, Values) else np.array([found.value])
@@ -119,13 +145,16 @@ def test_nothing_asked_is_missing_not_zero(metric):
 
 def test_scored_and_unscored_questions_are_all_that_were_asked(metric):
     # Every second answer of each kind is lost; what cannot be scored is counted, never averaged in as a zero.
-    whole = model_records(KNOWN)
+    whole = said_by(KNOWN)
     model = Records(whole.likelihoods[::2], whole.generations[1::2])
     for name, found in results(metric, model, model).items():
         if isinstance(found, Values):
             said = model.where(split=name.split("/")[0])
             asked = {record.id for record in (*said.likelihoods, *said.generations)}
-            assert found.n + found.unscored == len(asked)
+            assert set(found.ids) <= asked  # some metrics are made for texts, for letters, for false answers alone
+            assert found.n + found.unscored == len(found.ids)
+            only_likelihoods = not metric.module.NEEDS - {"likelihoods"}
+            assert set(found.ids) == asked or not only_likelihoods
         else:
             assert isinstance(found, Score)
             assert (found.value is None) == bool(found.unscored)

@@ -13,7 +13,7 @@ grid: {attacks: [none, quantization]}
 metrics:
   probability: {}
   truth_ratio: {mean: geometric}
-  extraction_strength: {drop_eos: never}
+  extraction_strength: {drop_eos: never, mode: exact}
   rouge: {stemmer: true}
   model_utility: {components: [probability, rouge, truth_ratio]}
   forget_quality: {mean: geometric, permutation_samples: 99, seed: 0}

@@ -2,9 +2,13 @@
 
 1: the whole answer follows from the question; 0: not even its last token follows from all before it. With m
 the length of the longest suffix whose tokens are all first choices, it is m/n. Carlini et al., 2021,
-arXiv:2012.07805; the form of OpenUnlearning (arXiv:2506.12618). Deviation: the released code returns 1/n
-where the last token is missed, here it is 0.
+arXiv:2012.07805; the form of OpenUnlearning (arXiv:2506.12618), and of Unlearning with Control
+(arXiv:2406.09179), which compares models after mixing each with the target until all keep as much: score the
+mixed model. Deviation: the released code of OpenUnlearning returns 1/n where the last token is missed; mode
+``exact`` returns 0, mode ``openunlearning`` what the code does.
 """
+
+from typing import Literal
 
 import numpy as np
 
@@ -20,14 +24,16 @@ NEEDS = frozenset({"likelihoods"})
 
 
 class Config(Section):
-    """Whether the closing token counts."""
+    """Whether the closing token counts, and what a missed last token gives."""
 
     drop_eos: likelihoods.DropEos
+    mode: Literal["exact", "openunlearning"]
 
 
 def compute(said: Records, config: Config) -> dict[str, Values]:
     """The extraction strength of every answer or text."""
-    shares = [(item.id, strength(likelihoods.hits(item, config.drop_eos))) for item in likelihoods.known(said)]
+    form = {"exact": strength, "openunlearning": released_strength}[config.mode]
+    shares = [(item.id, form(likelihoods.hits(item, config.drop_eos))) for item in likelihoods.known(said)]
     return {"extraction_strength": scores.per_question(said, shares)}
 
 
@@ -36,3 +42,8 @@ def strength(hits: np.ndarray) -> float:
     misses = np.flatnonzero(~hits)
     suffix = len(hits) - 1 - misses[-1] if len(misses) else len(hits)
     return float(suffix / len(hits)) if len(hits) else float("nan")
+
+
+def released_strength(hits: np.ndarray) -> float:
+    """The strength as the code of OpenUnlearning has it, whose loop never finds less than one token."""
+    return max(strength(hits), 1 / len(hits)) if len(hits) else float("nan")

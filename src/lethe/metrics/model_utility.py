@@ -16,9 +16,9 @@ from typing import Literal
 
 import numpy as np
 
-from lethe import statistics
+from lethe import scores, statistics
 from lethe.config import Section
-from lethe.records import FORGET, HOLDOUT, Records
+from lethe.records import RETAIN, Records
 from lethe.scores import Observation, Score, Values
 from lethe.statistics import Bootstrap
 
@@ -38,7 +38,7 @@ def compute(
     model: Observation, retain_records: Mapping[str, Records], config: Config, bootstrap: Bootstrap
 ) -> dict[str, Score]:
     """The utility of the model, over its retain split and its utility subsets."""
-    splits = [split for split in model.values if split not in (FORGET, HOLDOUT)]
+    splits = [split for split in model.values if split == RETAIN or scores.is_utility(split)]
     parts = [[_part(model.values[split], name) for name in config.components] for split in splits]
     present = [[part for part in group if part is not None and part.n] for group in parts]
     asked, carried = sum(map(len, parts)), sum(map(len, present))

@@ -6,11 +6,7 @@ TOFU (Maini et al., 2024, arXiv:2401.06121). That package knows only the letters
 without any is unscored, not 0.
 """
 
-import functools
-import re
-from typing import Any
-
-from lethe import scores
+from lethe import overlap, scores
 from lethe.config import Section
 from lethe.records import Records
 from lethe.scores import Values
@@ -31,19 +27,9 @@ def compute(said: Records, config: Config) -> dict[str, Values]:
     """The recall of every greedy answer to the original question."""
     answers = [item for item in said.generations if item.prompt == "question"]
     recalls = [(item.id, recall(item.reference, item.text, config.stemmer)) for item in answers]
-    return {"rouge": scores.per_question(said, recalls)}
+    return {"rouge": scores.per_question(scores.questions(said), recalls)}
 
 
-@functools.cache  # most answers are the same under many conditions
 def recall(reference: str, text: str, stemmer: bool) -> float:
     """ROUGE-L recall of ``text`` against ``reference``; NaN when the scorer sees no word in the reference."""
-    if not re.search("[a-z0-9]", reference.lower()):
-        return float("nan")
-    return float(_scorer(stemmer).score(reference, text)["rougeL"].recall)
-
-
-@functools.cache
-def _scorer(stemmer: bool) -> Any:
-    from rouge_score.rouge_scorer import RougeScorer  # more than a second of import
-
-    return RougeScorer(["rougeL"], use_stemmer=stemmer)
+    return overlap.rouge_l(reference, text, stemmer).recall

@@ -14,7 +14,7 @@ additive 1e-10, which decides the result once a model has collapsed.
 
 import numpy as np
 
-from lethe import likelihoods, records
+from lethe import likelihoods, records, scores
 from lethe.config import Section
 from lethe.records import Records
 from lethe.scores import Values
@@ -34,7 +34,8 @@ class Config(Section):
 def compute(said: Records, config: Config) -> dict[str, Values]:
     """The form that belongs to the split, and the knowledge form."""
     logs = likelihoods.log_truth_ratios(said, config.mean)
-    form = closer_to_1 if logs.split in (records.FORGET, records.HOLDOUT) else true_better
+    never_kept = scores.is_forget(logs.split) or logs.split == records.HOLDOUT
+    form = closer_to_1 if never_kept else true_better
     return {
         "truth_ratio": _mapped(logs, form(logs.numbers)),
         "truth_ratio_knowledge": _mapped(logs, knowledge(logs.numbers)),

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lethe.metrics import exact_memorization, extraction_strength
-from lethe.metrics.extraction_strength import Config, strength
+from lethe.metrics.extraction_strength import Config, released_strength, strength
 from lethe.records import Records
 from tests.synthetic_records import likelihood
 
@@ -22,11 +22,21 @@ from tests.synthetic_records import likelihood
 def test_it_is_the_share_of_the_longest_suffix_of_hits(predicted, expected):
     hits = (np.array(predicted) == [1, 2, 3, 4]).tolist()
     said = Records([likelihood([-1.0] * 4, hits=hits)], [])
-    assert extraction_strength.compute(said, Config(drop_eos="never"))["extraction_strength"].numbers == [expected]
+    found = extraction_strength.compute(said, Config(drop_eos="never", mode="exact"))
+    assert found["extraction_strength"].numbers == [expected]
+
+
+@pytest.mark.parametrize("predicted", [[1, 2, 3, 9], [9, 9, 9, 9]])
+def test_the_released_code_finds_one_token_of_four_where_the_last_is_missed(predicted):
+    hits = (np.array(predicted) == [1, 2, 3, 4]).tolist()
+    said = Records([likelihood([-1.0] * 4, hits=hits)], [])
+    found = extraction_strength.compute(said, Config(drop_eos="never", mode="openunlearning"))
+    assert found["extraction_strength"].numbers == [1 / 4]
 
 
 def test_an_empty_target_is_unscored():
     assert np.isnan(strength(np.array([], dtype=bool)))
+    assert np.isnan(released_strength(np.array([], dtype=bool)))
 
 
 @given(st.lists(st.booleans(), min_size=1))
@@ -39,3 +49,4 @@ def test_it_is_never_above_exact_memorization_and_equal_only_to_a_suffix_scan(hi
     found = strength(np.array(hits))
     assert found == suffix / len(hits)
     assert found <= exact_memorization.memorized(np.array(hits))
+    assert released_strength(np.array(hits)) == (found or 1 / len(hits))
