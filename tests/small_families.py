@@ -4,17 +4,27 @@ from collections.abc import Callable
 
 import torch
 from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
     GraniteConfig,
     GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     ModernBertDecoderConfig,
     ModernBertDecoderForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
     PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
     RecurrentGemmaConfig,
     RecurrentGemmaForCausalLM,
 )
@@ -64,7 +74,43 @@ def modernbert_with_a_layer_before_its_head() -> PreTrainedModel:
     return enlarged(ModernBertDecoderForCausalLM(ModernBertDecoderConfig(**SHAPE, **tokens, intermediate_size=32)))
 
 
-FAMILIES = [llama, llama_with_tied_head, gpt2, gemma2_with_capped_logits, granite_with_scaled_logits]
+def cohere_with_scaled_logits() -> PreTrainedModel:
+    return enlarged(CohereForCausalLM(CohereConfig(**ROOMY, logit_scale=0.0625)))
+
+
+def gpt_neox() -> PreTrainedModel:
+    return GPTNeoXForCausalLM(GPTNeoXConfig(**SHAPE, intermediate_size=32))
+
+
+def opt() -> PreTrainedModel:
+    shape = {**SHAPE, "word_embed_proj_dim": 16, "ffn_dim": 32, "max_position_embeddings": 128}
+    return OPTForCausalLM(OPTConfig(**shape))
+
+
+def qwen2() -> PreTrainedModel:
+    return Qwen2ForCausalLM(Qwen2Config(**ROOMY))
+
+
+def mistral_with_a_wide_window() -> PreTrainedModel:
+    return MistralForCausalLM(MistralConfig(**ROOMY, head_dim=8, sliding_window=256))
+
+
+def mistral_with_a_narrow_window() -> PreTrainedModel:
+    return MistralForCausalLM(MistralConfig(**ROOMY, head_dim=8, sliding_window=8))
+
+
+FAMILIES = [
+    llama,
+    llama_with_tied_head,
+    gpt2,
+    gpt_neox,
+    opt,
+    qwen2,
+    mistral_with_a_wide_window,
+    gemma2_with_capped_logits,
+    granite_with_scaled_logits,
+    cohere_with_scaled_logits,
+]
 
 
 def made(family: Callable[[], PreTrainedModel]) -> PreTrainedModel:

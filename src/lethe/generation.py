@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from transformers import Cache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+_TRIAL_TOKENS = 16
+
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """The tokens that end an answer: the tokenizer's end-of-sequence token and those of the checkpoint."""
@@ -67,6 +69,25 @@ def greedy_by_library(
     )
     output = model.generate(input_ids=input_ids, attention_mask=mask, generation_config=settings)
     return [_until(stop, tokens) for tokens in output[:, input_ids.shape[1] :].tolist()]
+
+
+def keeps_its_own_cache(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, stop: frozenset[int], pad: int
+) -> bool:
+    """Whether :func:`greedy` gives what the library gives: tried on the shortest, the longest and the first prompt.
+
+    One of the tokens that the library gives counts as a stop token, so that answers leave the batch while others go on.
+    """
+    if not prompts:
+        return True
+    trial = [min(prompts, key=len), max(prompts, key=len), prompts[0]]
+    expected = greedy_by_library(model, trial, stop=stop, max_new_tokens=_TRIAL_TOKENS, pad=pad)
+    middle = {answer[len(answer) // 2] for answer in expected[:1] if answer}
+    try:
+        found = greedy(model, trial, stop=stop | middle, max_new_tokens=_TRIAL_TOKENS, pad=pad)
+    except (AttributeError, TypeError, ValueError, RuntimeError, IndexError):
+        return False  # every architecture refuses positions or a cache in its own way
+    return found == [_until(stop | middle, answer) for answer in expected]
 
 
 def _most_likely(

@@ -1,26 +1,31 @@
 """Ask a model every question under an attack family, and keep all that it said as records."""
 
+import functools
 import logging
+import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, TypeVar
 
+from pydantic import PositiveInt
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lethe import batches, generation, questionnaire, teacher_forcing
+from lethe import batches, forests, generation, gradients, questionnaire, records, teacher_forcing
 from lethe.batches import Encoding
 from lethe.config import Section
-from lethe.errors import NotFiniteError
+from lethe.errors import ConfigError, NotFiniteError
+from lethe.forests import Forest
 from lethe.questionnaire import Prompt, Target
-from lethe.records import Generation, Likelihood, Records
+from lethe.records import Generation, GradientNorm, Likelihood, Records
 from lethe.rows import Row
-from lethe.teacher_forcing import Forest
 
 logger = logging.getLogger(__name__)
 
 UNATTACKED = "none"  # the condition in which the model is as it was released
 _SECONDS_BETWEEN_PROGRESS_LINES = 10.0
+_ANSWERS_A_PREFIX = 12  # that share one tree: more would read the prefix less often, but wider attention costs more
 
+Answerer = Callable[[list[list[int]]], list[list[int]]]  # from prompts to the tokens that follow
 Item = TypeVar("Item")
 
 
@@ -28,9 +33,12 @@ class Config(Section):
     """How models are asked."""
 
     compute_dtype: Literal["float32", "bfloat16"]
-    batch_tokens: int  # padded tokens of one forward pass; a matter of speed and memory, not of results
+    batch_tokens: PositiveInt  # padded tokens of one forward pass; a matter of speed and memory, not of results
     generate_paraphrased: bool  # generate an answer to the paraphrased question, too
     generate_under_attack: bool  # generate under every condition, not in the unattacked one alone
+    prefix_tokens: PositiveInt | None  # of a text, to be continued; null: texts are not continued
+    recall_shots: PositiveInt | None  # holdout questions in the prefix of ReCaLL; null: without ReCaLL
+    gradient_norms: bool  # a backward pass for each answer of forget and holdout, under every condition
 
 
 def ask(
@@ -44,47 +52,94 @@ def ask(
     """All that ``model`` says to all rows under each condition, in order; a row's ``subset`` is its split.
 
     ``conditions`` is an attack family at work: each step of the iteration puts the model into the state it
-    names. Raises DataError for a row that is too long and NotFiniteError when a log-probability is NaN or
-    infinite.
+    names. Raises DataError for a row that is too long, ConfigError for a prefix that the data or the model cannot
+    carry, and NotFiniteError when a log-probability or a gradient is NaN or infinite.
     """
-    targets = questionnaire.targets(tokenizer, rows, encoding)
-    prompts = questionnaire.prompts(tokenizer, rows, encoding, paraphrased=config.generate_paraphrased)
-    trees = _reads_trees(model, targets, pad=tokenizer.pad_token_id)
-    forests = _forests(targets, config.batch_tokens, trees=trees, pad=tokenizer.pad_token_id)
-    answers = Records([], [])
+    pad = tokenizer.pad_token_id
+    targets = _targets(model, tokenizer, rows, encoding, config)
+    prompts = questionnaire.prompts(
+        tokenizer, rows, encoding, paraphrased=config.generate_paraphrased, prefix_tokens=config.prefix_tokens
+    )
+    plan = _forests(targets, config.batch_tokens, trees=_reads_trees(model, targets, pad=pad), pad=pad)
+    answer = _answerer(model, tokenizer, prompts, max_new_tokens=encoding.max_new_tokens)
+    said = Records([], [])
     for condition in conditions:
-        answers.likelihoods.extend(_likelihoods(model, targets, forests, condition))
+        said.likelihoods.extend(_likelihoods(model, targets, plan, condition))
+        if config.gradient_norms:
+            said.gradients.extend(_gradients(model, targets, condition, pad=pad))
         if condition == UNATTACKED or config.generate_under_attack:
-            length = encoding.max_new_tokens
-            answers.generations.extend(
-                _generations(model, tokenizer, prompts, config, condition, max_new_tokens=length, cache=trees)
-            )
-    return answers
+            lengths = [len(prompt.ids) + encoding.max_new_tokens for prompt in prompts]
+            batched = batches.by_token_budget(lengths, config.batch_tokens)
+            said.generations.extend(_generations(tokenizer, prompts, batched, answer, condition))
+    return said
+
+
+def _targets(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Row],
+    encoding: Encoding,
+    config: Config,
+) -> list[Target]:
+    targets = questionnaire.targets(tokenizer, rows, encoding)
+    if config.recall_shots is None:
+        return targets
+    behind = questionnaire.after_prefix(tokenizer, rows, encoding, shots=config.recall_shots)
+    longest = max(len(target.example.ids) for target in behind)
+    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if room is not None and longest > room:
+        raise ConfigError(
+            f"params.yaml: infer: recall_shots is {config.recall_shots}: an answer behind its prefix has {longest} "
+            f"tokens, but the model reads {room}; set a smaller number, or null to do without ReCaLL."
+        )
+    return targets + behind
 
 
 def _reads_trees(model: PreTrainedModel, targets: Sequence[Target], *, pad: int) -> bool:
-    examples = [target.example for target in targets]
-    reads = teacher_forcing.reads_trees(model, examples, teacher_forcing.share_prompts(examples), pad=pad)
+    reads = teacher_forcing.reads_trees(model, [target.example for target in targets], pad=pad)
     if not reads:
         logger.warning("%s cannot share a prompt among answers; asking them one by one, slower", type(model).__name__)
     return reads
 
 
+def _answerer(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], *, max_new_tokens: int
+) -> Answerer:
+    stop, pad = generation.stop_tokens(model, tokenizer), tokenizer.pad_token_id
+    greedy = generation.greedy
+    if not generation.keeps_its_own_cache(model, [prompt.ids for prompt in prompts], stop=stop, pad=pad):
+        logger.warning(
+            "%s does not answer from our cache as the library does; generating by it, slower", type(model).__name__
+        )
+        greedy = generation.greedy_by_library
+    return functools.partial(greedy, model, stop=stop, max_new_tokens=max_new_tokens, pad=pad)
+
+
 def _forests(targets: Sequence[Target], batch_tokens: int, *, trees: bool, pad: int) -> list[Forest]:
     examples = [target.example for target in targets]
-    groups = teacher_forcing.share_prompts(examples) if trees else [[index] for index in range(len(examples))]
-    lengths = [teacher_forcing.tree_length([examples[index] for index in group]) for group in groups]
+    groups = _groups(targets) if trees else [[index] for index in range(len(examples))]
+    lengths = [forests.tree_length([examples[index] for index in group]) for group in groups]
     return [
-        teacher_forcing.plant(examples, [groups[place] for place in batch], pad=pad)
+        forests.plant(examples, [groups[place] for place in batch], pad=pad)
         for batch in batches.by_token_budget(lengths, batch_tokens)
     ]
 
 
+def _groups(targets: Sequence[Target]) -> list[list[int]]:
+    """Indices of targets that share a tree: those of one row, and answers behind one prefix."""
+    alone = [index for index, target in enumerate(targets) if target.kind != records.ANSWER_AFTER_PREFIX]
+    behind = [index for index, target in enumerate(targets) if target.kind == records.ANSWER_AFTER_PREFIX]
+    groups = [
+        [alone[place] for place in group] for group in forests.by_row([targets[index].example for index in alone])
+    ]
+    return groups + [behind[start : start + _ANSWERS_A_PREFIX] for start in range(0, len(behind), _ANSWERS_A_PREFIX)]
+
+
 def _likelihoods(
-    model: PreTrainedModel, targets: Sequence[Target], forests: Sequence[Forest], condition: str
+    model: PreTrainedModel, targets: Sequence[Target], plan: Sequence[Forest], condition: str
 ) -> list[Likelihood]:
     scored: dict[int, Likelihood] = {}
-    for forest in _with_progress(forests, f"{condition}: scoring"):
+    for forest in _with_progress(plan, f"{condition}: scoring"):
         for index, statistics in teacher_forcing.score(model, forest):
             scored[index] = _likelihood(targets[index], statistics, condition)
     return [scored[index] for index in range(len(targets))]
@@ -93,10 +148,7 @@ def _likelihoods(
 def _likelihood(target: Target, statistics: teacher_forcing.TokenStatistics, condition: str) -> Likelihood:
     row = target.row
     if not statistics.is_finite():
-        raise NotFiniteError(
-            f"Condition {condition!r}, split {row.subset!r}, row {row.id!r}: log-probabilities are NaN or "
-            "infinite: the model is broken; lower optimizer.lr of its recipe and unlearn again."
-        )
+        raise _not_finite(row, condition, "log-probabilities")
     return Likelihood(
         condition=condition,
         split=str(row.subset),
@@ -110,30 +162,45 @@ def _likelihood(target: Target, statistics: teacher_forcing.TokenStatistics, con
     )
 
 
+def _gradients(
+    model: PreTrainedModel, targets: Sequence[Target], condition: str, *, pad: int
+) -> Iterator[GradientNorm]:
+    wanted = [
+        target
+        for target in targets
+        if target.row.subset in (records.FORGET, records.HOLDOUT) and target.kind in (records.ANSWER, records.TEXT)
+    ]
+    for target in _with_progress(wanted, f"{condition}: gradients"):
+        row, norm = target.row, gradients.norm(model, target.example, pad=pad)
+        if not math.isfinite(norm):
+            raise _not_finite(row, condition, "gradients")
+        yield GradientNorm(condition, str(row.subset), row.id, row.cluster, target.index, norm)
+
+
+def _not_finite(row: Row, condition: str, what: str) -> NotFiniteError:
+    return NotFiniteError(
+        f"Condition {condition!r}, split {row.subset!r}, row {row.id!r}: {what} are NaN or infinite: "
+        "the model is broken; lower optimizer.lr of its recipe and unlearn again."
+    )
+
+
 def _generations(
-    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Prompt],
-    config: Config,
+    plan: Sequence[Sequence[int]],
+    answer: Answerer,
     condition: str,
-    *,
-    max_new_tokens: int,
-    cache: bool,
 ) -> list[Generation]:
-    answer = generation.greedy if cache else generation.greedy_by_library
-    stop, pad = generation.stop_tokens(model, tokenizer), tokenizer.pad_token_id
-    plan = batches.by_token_budget([len(prompt.ids) + max_new_tokens for prompt in prompts], config.batch_tokens)
     texts: dict[int, str] = {}
     for batch in _with_progress(plan, f"{condition}: generating"):
-        ids = [prompts[index].ids for index in batch]
-        tokens = answer(model, ids, stop=stop, max_new_tokens=max_new_tokens, pad=pad)
+        tokens = answer([prompts[index].ids for index in batch])
         texts.update(zip(batch, tokenizer.batch_decode(tokens, skip_special_tokens=True), strict=True))
     return [_generation(prompt, texts[index], condition) for index, prompt in enumerate(prompts)]
 
 
 def _generation(prompt: Prompt, text: str, condition: str) -> Generation:
     row = prompt.row
-    return Generation(condition, str(row.subset), row.id, row.cluster, prompt.field, text.strip(), row.answer)
+    return Generation(condition, str(row.subset), row.id, row.cluster, prompt.field, text.strip(), prompt.reference)
 
 
 def _with_progress(batches: Sequence[Item], title: str) -> Iterator[Item]:

@@ -1,7 +1,6 @@
 """Loading, saving and calling causal language models and their tokenizers: safetensors only, no remote code."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -9,7 +8,6 @@ from weakref import WeakKeyDictionary
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -149,15 +147,6 @@ def hidden_states(model: PreTrainedModel, **inputs: Tensor) -> Tensor:
     if not _has_plain_head(model):
         return model(**inputs, use_cache=False).logits
     return model.base_model(**inputs, use_cache=False).last_hidden_state
-
-
-def head_in_fp32(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
-    """The function from :func:`hidden_states` to logits, in fp32 whatever the model's dtype: bfloat16 ties words."""
-    if not _has_plain_head(model):
-        return lambda logits: logits.float()
-    head = model.get_output_embeddings()
-    weight, bias = head.weight.float(), None if head.bias is None else head.bias.float()
-    return lambda hidden: functional.linear(hidden.float(), weight, bias)
 
 
 def _has_plain_head(model: PreTrainedModel) -> bool:

@@ -1,13 +1,14 @@
 """From rows to what a model is asked: targets to score under teacher forcing, prompts to answer freely."""
 
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
 from lethe import batches, records
 from lethe.batches import Encoding, Example
+from lethe.errors import ConfigError
 from lethe.rows import Row
 
 
@@ -27,11 +28,12 @@ class Target:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What an answer is generated for; ``field`` is the field of the row that asks."""
+    """What the model goes on from; ``field`` is the field of the row that asks, ``reference`` the true answer."""
 
     row: Row
     field: str
     ids: list[int]
+    reference: str
 
 
 def targets(tokenizer: PreTrainedTokenizerBase, rows: Iterable[Row], encoding: Encoding) -> list[Target]:
@@ -42,20 +44,75 @@ def targets(tokenizer: PreTrainedTokenizerBase, rows: Iterable[Row], encoding: E
     return [target for row in rows for target in (_chunks if row.text else _answers)(tokenizer, row, encoding)]
 
 
-def prompts(
-    tokenizer: PreTrainedTokenizerBase, rows: Iterable[Row], encoding: Encoding, *, paraphrased: bool
-) -> list[Prompt]:
-    """The question of every row that has one and, if ``paraphrased``, its paraphrase behind it."""
-    fields = ("question", "paraphrased_question") if paraphrased else ("question",)
-    asked = [(row, field) for row in rows for field in fields if getattr(row, field)]
-    return [
-        Prompt(
-            row,
-            field,
-            batches.prompt_ids(tokenizer, getattr(row, field), system_prompt=encoding.system_prompt),
+def after_prefix(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], encoding: Encoding, *, shots: int
+) -> list[Target]:
+    """The answers of the forget and holdout questions once more, behind what the model was never trained on.
+
+    The prefix is the first ``shots`` holdout questions with their answers, each as it is asked; these rows are left
+    out. Members lose by such a prefix and others do not (ReCaLL, Xie et al., 2024, arXiv:2406.15968). Raises
+    ConfigError when no holdout question is left.
+    """
+    holdout = [row for row in rows if row.subset == records.HOLDOUT and row.question]
+    if len(holdout) <= shots:
+        raise ConfigError(
+            f"params.yaml: infer: recall_shots is {shots}, but only {len(holdout)} holdout questions are asked; "
+            "set a smaller number, or null to do without ReCaLL."
         )
-        for row, field in asked
+    forget = [row for row in rows if row.subset == records.FORGET and row.question]
+    encoded = {row: _encoded(tokenizer, row, row.answer, encoding) for row in (*forget, *holdout)}
+    prefix = tuple(token for row in holdout[:shots] for token in encoded[row].ids)
+    return [
+        Target(
+            row,
+            records.ANSWER_AFTER_PREFIX,
+            0,
+            replace(encoded[row], ids=prefix + encoded[row].ids),
+            _zlib_bytes(row.answer),
+        )
+        for row in (*forget, *holdout[shots:])
     ]
+
+
+def prompts(
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Iterable[Row],
+    encoding: Encoding,
+    *,
+    paraphrased: bool,
+    prefix_tokens: int | None,
+) -> list[Prompt]:
+    """The question of every row that has one and, if ``paraphrased``, its paraphrase behind it.
+
+    Of a text the first ``prefix_tokens`` tokens, to be continued; None continues no text, and one that ends before is
+    left out.
+    """
+    found: list[Prompt] = []
+    for row in rows:
+        if row.text and prefix_tokens is not None:
+            found += _beginning(tokenizer, row, encoding, prefix_tokens)
+        elif row.question:
+            found += _questions(tokenizer, row, encoding, paraphrased=paraphrased)
+    return found
+
+
+def _questions(
+    tokenizer: PreTrainedTokenizerBase, row: Row, encoding: Encoding, *, paraphrased: bool
+) -> Iterator[Prompt]:
+    for field in ("question", "paraphrased_question") if paraphrased else ("question",):
+        if asked := getattr(row, field):
+            ids = batches.prompt_ids(tokenizer, asked, system_prompt=encoding.system_prompt)
+            yield Prompt(row, field, ids, row.answer)
+
+
+def _beginning(
+    tokenizer: PreTrainedTokenizerBase, row: Row, encoding: Encoding, prefix_tokens: int
+) -> Iterator[Prompt]:
+    ids = list(tokenizer(row.text, add_special_tokens=False)["input_ids"])
+    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    following = ids[prefix_tokens : prefix_tokens + encoding.max_new_tokens]
+    if following:
+        yield Prompt(row, records.TEXT, start + ids[:prefix_tokens], str(tokenizer.decode(following)).strip())
 
 
 def _answers(tokenizer: PreTrainedTokenizerBase, row: Row, encoding: Encoding) -> Iterator[Target]:
@@ -64,15 +121,18 @@ def _answers(tokenizer: PreTrainedTokenizerBase, row: Row, encoding: Encoding) -
         wanted.append((records.PARAPHRASED_ANSWER, 0, row.paraphrased_answer))
     wanted += [(records.PERTURBED_ANSWER, index, answer) for index, answer in enumerate(row.perturbed_answers)]
     for kind, index, answer in wanted:
-        example = batches.encode_pair(
-            tokenizer,
-            row.question,
-            answer,
-            row=row.id,
-            max_length=encoding.max_length,
-            system_prompt=encoding.system_prompt,
-        )
-        yield Target(row, kind, index, example, _zlib_bytes(answer))
+        yield Target(row, kind, index, _encoded(tokenizer, row, answer, encoding), _zlib_bytes(answer))
+
+
+def _encoded(tokenizer: PreTrainedTokenizerBase, row: Row, answer: str, encoding: Encoding) -> Example:
+    return batches.encode_pair(
+        tokenizer,
+        row.question,
+        answer,
+        row=row.id,
+        max_length=encoding.max_length,
+        system_prompt=encoding.system_prompt,
+    )
 
 
 def _chunks(tokenizer: PreTrainedTokenizerBase, row: Row, encoding: Encoding) -> Iterator[Target]:

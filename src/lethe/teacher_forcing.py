@@ -1,26 +1,24 @@
-"""The teacher-forced pass: what likelihood metrics need of a target, a prompt is read once for all answers.
+"""The teacher-forced pass: all that likelihood metrics need of a target, each distinct beginning read once."""
 
-The answers to a prompt are laid one behind the other after it, as branches of a tree: a token sees the
-prompt, its own answer up to itself, and nothing else, and every answer's positions go on from the prompt. One
-forward pass then gives what a pass for each answer would give. Copying the prompt's key-value cache for every
-answer gives the same, at the price of the copies and of a second forward.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 from transformers import PreTrainedModel
 
-from lethe import models
+from lethe import batches, forests, heads
 from lethe.batches import Example
+from lethe.forests import Forest
 
-_PROMPT, _PADDING = 0, -1
-_LOGITS_AT_ONCE = {"cpu": 2**20, "cuda": 2**27}  # what fits the cache of a core; what keeps an accelerator busy
-_TREE_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}  # nats a token, on average: rounding, not leakage
+_LOGITS_AT_ONCE = {"cpu": 2**18, "cuda": 2**27}  # what fits the cache of a core; what keeps an accelerator busy
+_FEWEST_POSITIONS_AT_ONCE = 64  # fewer would read a large head's weights more often than they are used
+_LEAST = -1e4  # a masked word has log-probability -inf and probability 0, and 0 * -inf is NaN
+_TRIAL = 4  # examples
+# How far trees may be from the plain pass, as a share of the largest number (or of 1): rounding, not leakage. A unit in
+# the last place of bfloat16 is 2^-8 of a number, and every layer adds some.
+_TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.05, torch.float16: 0.01}
 
 
 @dataclass(frozen=True)
@@ -37,147 +35,79 @@ class TokenStatistics:
         return all(np.isfinite(values).all() for values in (self.log_probs, self.means, self.variances))
 
 
-@dataclass(frozen=True)
-class Forest:
-    """Prompts with their answers, one tree a row, padded on the right.
-
-    ``input_ids``, ``positions`` and ``branches`` are [batch, time]; ``branches`` holds 0 for a prompt, k for
-    its k-th answer and -1 for padding. Target number i is ``targets[i]``, predicted at row ``rows[i]`` and
-    column ``columns[i]``. ``examples`` and ``sizes`` say, answer by answer, whose targets these are and how
-    many.
-    """
-
-    input_ids: Tensor
-    positions: Tensor
-    branches: Tensor
-    rows: Tensor
-    columns: Tensor
-    targets: Tensor
-    examples: tuple[int, ...]
-    sizes: tuple[int, ...]
-
-
-def share_prompts(examples: Sequence[Example]) -> list[list[int]]:
-    """Indices of examples in groups of one row and prompt. A text has no prompt to share and stays alone."""
-    groups: dict[tuple[object, ...], list[int]] = {}
-    for index, example in enumerate(examples):
-        prompt = example.ids[: -example.num_targets]
-        key = (example.row, prompt) if example.ends_turn else (index,)
-        groups.setdefault(key, []).append(index)
-    return list(groups.values())
-
-
-def tree_length(examples: Sequence[Example]) -> int:
-    """How many tokens a tree of examples that share their prompt feeds to the model."""
-    prompt = len(examples[0].ids) - examples[0].num_targets
-    return prompt + sum(example.num_targets - 1 for example in examples)
-
-
-def plant(examples: Sequence[Example], groups: Sequence[Sequence[int]], *, pad: int) -> Forest:
-    """The trees of some groups of examples as one forest."""
-    trees = [_Tree.grown([examples[index] for index in group]) for group in groups]
-    width = max(len(tree.ids) for tree in trees)
-    members = [index for group in groups for index in group]
-    return Forest(
-        input_ids=_padded([tree.ids for tree in trees], width, pad),
-        positions=_padded([tree.positions for tree in trees], width, 0),
-        branches=_padded([tree.branches for tree in trees], width, _PADDING),
-        rows=torch.tensor([row for row, tree in enumerate(trees) for _ in tree.columns]),
-        columns=torch.tensor([column for tree in trees for column in tree.columns]),
-        targets=torch.tensor([target for index in members for target in _targets(examples[index])]),
-        examples=tuple(members),
-        sizes=tuple(examples[index].num_targets for index in members),
-    )
-
-
 def score(model: PreTrainedModel, forest: Forest) -> Iterator[tuple[int, TokenStatistics]]:
     """The statistics of every example of a forest, with the example's index."""
+    device = model.device
+    inputs = {name: tensor.to(device) for name, tensor in forests.inputs(forest, model.dtype).items()}
     with torch.no_grad():
-        columns = [values.split(forest.sizes) for values in _token_statistics(model, forest)]
+        hidden = heads.hidden_states(model, **inputs).flatten(0, 1)[forest.predictors.to(device)]
+        found = _statistics(heads.in_fp32(model), hidden, forest, _vocabulary(model))
+    columns = [values.cpu().split(forest.sizes) for values in found]
     for index, *values in zip(forest.examples, *columns, strict=True):
         yield index, TokenStatistics(*(value.numpy() for value in values))
 
 
-def reads_trees(
-    model: PreTrainedModel, examples: Sequence[Example], groups: Sequence[Sequence[int]], *, pad: int
-) -> bool:
-    """Whether the model scores answers on a tree as it does one by one: tried on the two largest trees.
+def score_plainly(model: PreTrainedModel, examples: Sequence[Example], *, pad: int) -> list[TokenStatistics]:
+    """The same by the definitions: one right-padded batch through the model's own forward, all logits in fp32."""
+    batch = batches.collate(examples, pad=pad, device=model.device)
+    with torch.no_grad():
+        output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+        logits = output.logits[batch.predicts].float()
+        owners = torch.arange(len(logits), device=model.device)
+        found = [values.cpu() for values in _of_targets(logits, owners, batch.targets)]
+    columns = [values.split([example.num_targets for example in examples]) for values in found]
+    return [TokenStatistics(*(value.numpy() for value in values)) for values in zip(*columns, strict=True)]
 
-    Models with a recurrent state, position biases of their own or a window narrower than a tree do not. Where no
-    prompt has two answers, the tree is made of one answer twice.
+
+def reads_trees(model: PreTrainedModel, examples: Sequence[Example], *, pad: int) -> bool:
+    """Whether the model scores examples on one tree as it does plainly: tried on the longest and on the first few.
+
+    Models with a recurrent state, position biases of their own or a window narrower than a sequence do not.
     """
-    by_size = sorted(groups, key=lambda group: (len(group) > 1, tree_length([examples[index] for index in group])))
-    trial = [group if len(group) > 1 else [*group, *group] for group in by_size[-2:]]
-    alone = dict(score(model, plant(examples, [[index] for group in trial for index in group], pad=pad)))
+    longest = max(examples, key=lambda example: len(example.ids))
+    trial = [longest, *examples[:_TRIAL]]
+    # In pairs, so that something is padded: all at once would take the memory that this module spares.
+    plain = [score_plainly(model, [longest, example], pad=pad)[1] for example in trial]
     try:
-        on_trees = dict(score(model, plant(examples, trial, pad=pad)))
-    except (TypeError, ValueError, RuntimeError):
+        on_tree = dict(score(model, forests.plant(trial, [range(len(trial))], pad=pad)))
+    except (AttributeError, TypeError, ValueError, RuntimeError):
         return False  # every architecture refuses positions or masks in its own way
-    differences = [np.abs(on_trees[index].log_probs - alone[index].log_probs) for index in alone]
-    return bool(np.concatenate(differences).mean() <= _TREE_TOLERANCE[model.dtype])
+    return all(_agree(on_tree[index], expected, _TOLERANCE[model.dtype]) for index, expected in enumerate(plain))
 
 
-@dataclass
-class _Tree:
-    ids: list[int]
-    positions: list[int]
-    branches: list[int]
-    columns: list[int]  # where each target is predicted
-
-    @classmethod
-    def grown(cls, examples: Sequence[Example]) -> "_Tree":
-        prompt = examples[0].ids[: -examples[0].num_targets]
-        tree = cls([*prompt], [*range(len(prompt))], [_PROMPT] * len(prompt), columns=[])
-        for number, example in enumerate(examples, start=1):
-            fed = _targets(example)[:-1]  # nothing follows the last target
-            tree.columns += [len(prompt) - 1, *range(len(tree.ids), len(tree.ids) + len(fed))]
-            tree.ids += fed
-            tree.positions += range(len(prompt), len(prompt) + len(fed))
-            tree.branches += [number] * len(fed)
-        return tree
+def _agree(found: TokenStatistics, expected: TokenStatistics, tolerance: float) -> bool:
+    pairs = [(getattr(found, name), getattr(expected, name)) for name in ("log_probs", "means", "variances")]
+    return all(np.abs(mine - theirs).max() <= tolerance * max(1.0, np.abs(theirs).max()) for mine, theirs in pairs)
 
 
-def _token_statistics(model: PreTrainedModel, forest: Forest) -> list[Tensor]:
-    device = model.device
-    inputs = {name: tensor.to(device) for name, tensor in _inputs(forest, model.dtype).items()}
-    hidden = models.hidden_states(model, **inputs)[forest.rows.to(device), forest.columns.to(device)]
-    head = models.head_in_fp32(model)
-    size = max(1, _LOGITS_AT_ONCE[device.type] // model.config.get_text_config().vocab_size)
-    chunks = zip(hidden.split(size), forest.targets.to(device).split(size), strict=True)
-    statistics = [_statistics(head(rows), targets) for rows, targets in chunks]
-    return [torch.cat(values).cpu() for values in zip(*statistics, strict=True)]
+def _statistics(head: Callable[[Tensor], Tensor], hidden: Tensor, forest: Forest, vocabulary: int) -> list[Tensor]:
+    # Where answers part, one position predicts several targets: its logits are computed once.
+    targets, owners = forest.targets.to(hidden.device), forest.owners.to(hidden.device)
+    order = owners.argsort(stable=True)
+    size = max(_FEWEST_POSITIONS_AT_ONCE, _LOGITS_AT_ONCE[hidden.device.type] // vocabulary)
+    chunks = order.split(torch.bincount(forest.owners // size).tolist())
+    parts = [
+        _of_targets(head(positions), owners[mine] - number * size, targets[mine])
+        for number, (positions, mine) in enumerate(zip(hidden.split(size), chunks, strict=True))
+    ]
+    return [torch.cat(values)[order.argsort()] for values in zip(*parts, strict=True)]
 
 
-def _statistics(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    hits = logits.argmax(-1) == targets
-    log_probs = functional.log_softmax(logits, dim=-1)
-    of_targets = log_probs.gather(1, targets[:, None]).squeeze(1)
-    log_probs.clamp_(min=-1e4)  # a masked word has log-probability -inf and probability 0, and 0 * -inf is NaN
-    probs = log_probs.exp()
-    means = torch.linalg.vecdot(probs, log_probs)
-    variances = torch.linalg.vecdot(probs, log_probs.sub_(means[:, None]).square_())
-    return of_targets, means, variances, hits
+def _of_targets(logits: Tensor, owners: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The four statistics [targets]; target i is predicted by the logits [positions, vocabulary] of ``owners[i]``.
+
+    The logits are overwritten.
+    """
+    best, choices = logits.max(dim=-1)
+    shifted = logits.sub_(best[:, None])
+    of_targets = shifted[owners, targets]
+    probs = shifted.clamp_(min=_LEAST).exp()  # not yet divided by their sum
+    sums = probs.sum(dim=-1)
+    means = torch.linalg.vecdot(probs, shifted) / sums
+    variances = torch.linalg.vecdot(probs, shifted.sub_(means[:, None]).square_()) / sums
+    logs = sums.log()
+    return of_targets - logs[owners], (means - logs)[owners], variances[owners], choices[owners] == targets
 
 
-def _inputs(forest: Forest, dtype: torch.dtype) -> dict[str, Tensor]:
-    if forest.branches.max() <= 1:  # no answer has a neighbour: an ordinary right-padded batch, which every model reads
-        return {"input_ids": forest.input_ids, "attention_mask": (forest.branches != _PADDING).long()}
-    mask = _tree_mask(forest.branches, dtype)
-    return {"input_ids": forest.input_ids, "attention_mask": mask, "position_ids": forest.positions}
-
-
-def _tree_mask(branches: Tensor, dtype: torch.dtype) -> Tensor:
-    """What each token sees, as a mask [batch, 1, time, time] to be added to the attention scores."""
-    time = branches.shape[1]
-    earlier = torch.ones(time, time, dtype=torch.bool).tril()
-    in_prompt_or_own_branch = (branches == _PROMPT)[:, None, :] | (branches[:, :, None] == branches[:, None, :])
-    hidden = ~(earlier & in_prompt_or_own_branch)
-    return torch.zeros(hidden.shape, dtype=dtype).masked_fill(hidden, torch.finfo(dtype).min)[:, None]
-
-
-def _targets(example: Example) -> tuple[int, ...]:
-    return example.ids[-example.num_targets :]
-
-
-def _padded(rows: Sequence[Sequence[int]], width: int, filler: int) -> Tensor:
-    return torch.tensor([[*row, *[filler] * (width - len(row))] for row in rows])
+def _vocabulary(model: PreTrainedModel) -> int:
+    return int(model.config.get_text_config().vocab_size)

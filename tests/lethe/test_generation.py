@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -5,9 +6,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    DynamicCache,
+    GenerationConfig,
+    MambaConfig,
+    MambaForCausalLM,
+    PreTrainedModel,
+)
 
 from lethe import generation
+from tests.small_families import (
+    FAMILIES,
+    made,
+    mistral_with_a_narrow_window,
+    modernbert_with_a_layer_before_its_head,
+)
 from tests.tiny import tiny_model, tiny_tokenizer
 
 VOCABULARY, PAD = 260, 0
@@ -81,6 +96,39 @@ def test_both_ways_to_generate_agree(share: float) -> None:
     prompts, stop = random_prompts(2, 16), random_stop(2, share) | {3}
     arguments = {"stop": stop, "max_new_tokens": 20, "pad": PAD}
     assert generation.greedy(MODEL, prompts, **arguments) == generation.greedy_by_library(MODEL, prompts, **arguments)
+
+
+@pytest.mark.parametrize(
+    "family",
+    [*FAMILIES, mistral_with_a_narrow_window, modernbert_with_a_layer_before_its_head],
+    ids=lambda family: family.__name__,
+)
+def test_every_architecture_with_a_cache_is_answered_from_it(family: Callable[[], PreTrainedModel]) -> None:
+    model, prompts = made(family), random_prompts(6, 6)
+    for parameter in model.parameters():
+        parameter.data += torch.randn_like(parameter) * 0.3
+    arguments = {"stop": random_stop(6, 0.05), "pad": PAD}
+    assert generation.keeps_its_own_cache(model, prompts, **arguments)
+    found = generation.greedy(model, prompts, max_new_tokens=12, **arguments)
+    assert found == generation.greedy_by_library(model, prompts, max_new_tokens=12, **arguments)
+
+
+def test_an_architecture_without_a_cache_is_noticed() -> None:
+    torch.manual_seed(0)
+    config = MambaConfig(vocab_size=VOCABULARY, hidden_size=16, state_size=4, num_hidden_layers=1, eos_token_id=3)
+    model = MambaForCausalLM(config).eval()
+    assert not generation.keeps_its_own_cache(model, random_prompts(7, 3), stop=frozenset([3]), pad=PAD)
+
+
+def test_answers_that_differ_from_those_of_the_library_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = {"stop": frozenset([3]), "pad": PAD}
+    assert generation.keeps_its_own_cache(MODEL, random_prompts(8, 5), **arguments)
+    monkeypatch.setattr(DynamicCache, "batch_select_indices", lambda *_: None)  # answers leave, keys do not
+    assert not generation.keeps_its_own_cache(MODEL, random_prompts(8, 5), **arguments)
+
+
+def test_without_prompts_there_is_nothing_to_notice() -> None:
+    assert generation.keeps_its_own_cache(MODEL, [], stop=frozenset([3]), pad=PAD)
 
 
 def test_settings_of_a_checkpoint_do_not_bend_the_answers() -> None:

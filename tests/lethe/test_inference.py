@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from lethe import inference, records
 from lethe.attacks import none
 from lethe.batches import Encoding
-from lethe.errors import NotFiniteError
+from lethe.errors import ConfigError, NotFiniteError
 from lethe.inference import Config
 from lethe.records import Likelihood, Records
 from lethe.rows import Row
@@ -27,6 +27,9 @@ CONFIG = Config(
     batch_tokens=256,
     generate_paraphrased=True,
     generate_under_attack=False,
+    prefix_tokens=None,
+    recall_shots=None,
+    gradient_norms=False,
 )
 ROWS = [
     Row(
@@ -138,7 +141,7 @@ def test_neither_batch_size_nor_order_shows(batch_tokens: int, random: object) -
 def test_the_same_questions_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         records.write(tmp_path / name, ask())
-    for file in ("likelihoods.parquet", "generations.parquet"):
+    for file in ("likelihoods.parquet", "generations.parquet", "gradients.parquet"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
@@ -161,13 +164,80 @@ def test_a_broken_model_is_named_by_condition_split_and_row_without_text() -> No
 def test_a_model_that_cannot_share_prompts_is_asked_one_by_one(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    expected = ask()
+    expected = ask(recall_shots=1, rows=[*ROWS, *HOLDOUT])
     monkeypatch.setattr(inference.teacher_forcing, "reads_trees", lambda *_, **__: False)
     with caplog.at_level(logging.WARNING, logger="lethe"):
-        found = ask()
+        found = ask(recall_shots=1, rows=[*ROWS, *HOLDOUT])
     assert "LlamaForCausalLM cannot share a prompt" in caplog.text
     assert_close(found.likelihoods, expected.likelihoods)
     assert found.generations == expected.generations
+
+
+def test_a_model_that_needs_the_cache_of_the_library_is_asked_by_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = ask()
+    monkeypatch.setattr(inference.generation, "keeps_its_own_cache", lambda *_, **__: False)
+    with caplog.at_level(logging.WARNING, logger="lethe"):
+        found = ask()
+    assert "LlamaForCausalLM does not answer from our cache" in caplog.text
+    assert found.generations == expected.generations
+
+
+def test_a_text_is_continued_on_request() -> None:
+    found = ask(prefix_tokens=10).generations[3]
+    assert (found.id, found.prompt) == ("t0", "text")
+    assert found.reference == "a ti"  # "Once upon " are ten tokens, and four follow
+
+
+HOLDOUT = [
+    Row(id=f"h{number}", cluster="Cy", question=f"Cy's {word}?", answer=word, subset="holdout")
+    for number, word in enumerate(["hat", "cat", "boat"])
+]
+
+
+def test_answers_behind_a_prefix_stand_after_all_others() -> None:
+    found = ask([*ROWS, *HOLDOUT], recall_shots=1).likelihoods
+    without = ask([*ROWS, *HOLDOUT]).likelihoods
+    assert_close(found[: len(without)], without)
+    assert [(record.split, *key(record)) for record in found[len(without) :]] == [
+        ("forget", "f0", "answer_after_prefix", 0),
+        ("holdout", "h1", "answer_after_prefix", 0),
+        ("holdout", "h2", "answer_after_prefix", 0),
+    ]
+
+
+def test_an_answer_behind_a_prefix_is_scored_as_the_answer_that_follows_all_of_it() -> None:
+    found = ask([*ROWS, *HOLDOUT], recall_shots=2).likelihoods[-1]
+    turns = [f"<|user|>{row.question}<|assistant|>{row.answer}<|end|>" for row in HOLDOUT]
+    ids = TOKENIZER("".join(turns), add_special_tokens=False, return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        log_probs = MODEL(input_ids=ids).logits[0, :-1].log_softmax(-1)
+    expected = log_probs.gather(1, ids[0, 1:, None]).squeeze(1)[-5:]  # b o a t and the end of the turn
+    np.testing.assert_allclose(found.log_probs, expected, atol=1e-5)
+
+
+def test_a_prefix_that_the_model_cannot_read_is_refused() -> None:
+    long = [row.model_copy(update={"id": f"h{n}"}) for n in range(9) for row in HOLDOUT[:1]]
+    small = tiny_model()
+    small.config.max_position_embeddings = 128
+    with pytest.raises(
+        ConfigError, match=r"recall_shots is 8: an answer behind its prefix has \d+ tokens, .* reads 128"
+    ):
+        ask([*ROWS, *long], small, recall_shots=8)
+
+
+def test_gradient_norms_are_those_of_forget_and_holdout_answers_and_texts() -> None:
+    found = ask([*ROWS, *HOLDOUT], gradient_norms=True).gradients
+    assert [(record.condition, record.split, record.id, record.cluster, record.index) for record in found] == [
+        ("none", "forget", "f0", "Ann", 0),
+        ("none", "forget", "t0", "book", 0),
+        ("none", "holdout", "h0", "Cy", 0),
+        ("none", "holdout", "h1", "Cy", 0),
+        ("none", "holdout", "h2", "Cy", 0),
+    ]
+    assert all(record.norm > 0 for record in found)
+    assert ask().gradients == []
 
 
 def test_long_work_reports_progress_and_no_text(
@@ -185,8 +255,9 @@ def test_a_recurrent_model_is_asked_all_the_same(caplog: pytest.LogCaptureFixtur
     config = AutoConfig.for_model(
         "mamba", vocab_size=len(TOKENIZER), hidden_size=16, state_size=4, num_hidden_layers=1, eos_token_id=3
     )
-    question = Row(id="q", cluster="c", question="Who?", answer="Ann", subset="forget")
+    question = Row(id="q", cluster="c", question="Who?", answer="Ann", perturbed_answers=("Bob",), subset="forget")
     answers = ask([question], AutoModelForCausalLM.from_config(config).eval())
     assert "MambaForCausalLM cannot share a prompt" in caplog.text
-    assert len(answers.likelihoods) == 1
+    assert "MambaForCausalLM does not answer from our cache" in caplog.text
+    assert len(answers.likelihoods) == 2
     assert len(answers.generations) == 1

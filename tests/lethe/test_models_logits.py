@@ -30,16 +30,6 @@ def test_target_logits_are_those_of_the_whole_model_and_no_others(family):
     torch.testing.assert_close(found, full[batch.predicts], rtol=1e-6, atol=1e-6)
 
 
-@families
-def test_hidden_states_and_the_fp32_head_give_the_logits_too(family):
-    model, batch = made(family), collated(examples(PAIRS))
-    with torch.no_grad():
-        full = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-        hidden = models.hidden_states(model, input_ids=batch.input_ids, attention_mask=batch.attention_mask)
-        found = models.head_in_fp32(model)(hidden)
-    torch.testing.assert_close(found[batch.predicts], full[batch.predicts], rtol=1e-6, atol=1e-6)
-
-
 @pytest.mark.parametrize("family", [gemma2_with_capped_logits, granite_with_scaled_logits])
 def test_these_families_do_bend_their_logits(family):
     model, batch = made(family), collated(examples(PAIRS))

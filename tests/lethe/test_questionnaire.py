@@ -4,7 +4,7 @@ import pytest
 
 from lethe import questionnaire
 from lethe.batches import Encoding
-from lethe.errors import DataError
+from lethe.errors import ConfigError, DataError
 from lethe.rows import Row
 from tests.tiny import tiny_tokenizer
 
@@ -63,13 +63,13 @@ def test_an_answer_that_is_too_long_is_named_by_its_row() -> None:
 
 
 def test_prompts_are_the_questions_in_order() -> None:
-    found = questionnaire.prompts(TOKENIZER, [QUESTION, TEXT, PLAIN], ENCODING, paraphrased=False)
+    found = questionnaire.prompts(TOKENIZER, [QUESTION, TEXT, PLAIN], ENCODING, paraphrased=False, prefix_tokens=None)
     assert [(prompt.row.id, prompt.field) for prompt in found] == [("q", "question"), ("p", "question")]
     assert TOKENIZER.decode(found[0].ids) == "<|user|>Who?<|assistant|>"
 
 
 def test_paraphrased_questions_are_asked_only_on_request() -> None:
-    found = questionnaire.prompts(TOKENIZER, [QUESTION, PLAIN], ENCODING, paraphrased=True)
+    found = questionnaire.prompts(TOKENIZER, [QUESTION, PLAIN], ENCODING, paraphrased=True, prefix_tokens=None)
     assert [(prompt.row.id, prompt.field) for prompt in found] == [
         ("q", "question"),
         ("q", "paraphrased_question"),
@@ -80,5 +80,51 @@ def test_paraphrased_questions_are_asked_only_on_request() -> None:
 def test_a_prompt_is_the_beginning_of_its_answer_sequence() -> None:
     encoding = Encoding(max_length=64, max_new_tokens=4, system_prompt="Be brief.")
     target = questionnaire.targets(TOKENIZER, [PLAIN], encoding)[0].example
-    prompt = questionnaire.prompts(TOKENIZER, [PLAIN], encoding, paraphrased=False)[0]
+    prompt = questionnaire.prompts(TOKENIZER, [PLAIN], encoding, paraphrased=False, prefix_tokens=None)[0]
     assert list(target.ids[: -target.num_targets]) == prompt.ids
+
+
+def test_of_a_text_the_beginning_is_asked_and_what_follows_is_the_reference() -> None:
+    text = Row(id="t", cluster="book", text="abcdefghij", subset="forget")
+    found = questionnaire.prompts(TOKENIZER, [QUESTION, text], ENCODING, paraphrased=False, prefix_tokens=3)
+    assert [(prompt.row.id, prompt.field) for prompt in found] == [("q", "question"), ("t", "text")]
+    assert TOKENIZER.decode(found[1].ids) == "abc"
+    assert found[1].reference == "defg"  # max_new_tokens is 4, and a byte is a token
+
+
+@pytest.mark.parametrize(("prefix_tokens", "expected"), [(9, ["j"]), (10, []), (50, [])])
+def test_a_text_is_continued_as_far_as_it_goes(prefix_tokens: int, expected: list[str]) -> None:
+    text = Row(id="t", cluster="book", text="abcdefghij", subset="forget")
+    found = questionnaire.prompts(TOKENIZER, [text], ENCODING, paraphrased=False, prefix_tokens=prefix_tokens)
+    assert [prompt.reference for prompt in found] == expected
+
+
+def test_the_reference_of_a_question_is_its_answer() -> None:
+    found = questionnaire.prompts(TOKENIZER, [QUESTION], ENCODING, paraphrased=True, prefix_tokens=None)
+    assert [prompt.reference for prompt in found] == ["Ann", "Ann"]
+
+
+HOLDOUT = [
+    Row(id=f"h{number}", cluster="other", question=f"Q{number}?", answer=f"A{number}", subset="holdout")
+    for number in range(4)
+]
+
+
+def test_answers_behind_a_prefix_are_those_of_forget_and_of_the_holdout_that_is_left() -> None:
+    found = questionnaire.after_prefix(TOKENIZER, [QUESTION, PLAIN, TEXT, *HOLDOUT], ENCODING, shots=2)
+    assert [(target.row.id, target.kind) for target in found] == [
+        ("q", "answer_after_prefix"),
+        ("h2", "answer_after_prefix"),
+        ("h3", "answer_after_prefix"),
+    ]
+    prefix = "<|user|>Q0?<|assistant|>A0<|end|><|user|>Q1?<|assistant|>A1<|end|>"
+    assert TOKENIZER.decode(found[0].example.ids) == f"{prefix}<|user|>Who?<|assistant|>Ann<|end|>"
+    assert TOKENIZER.decode(found[1].example.ids) == f"{prefix}<|user|>Q2?<|assistant|>A2<|end|>"
+    assert [target.example.num_targets for target in found] == [4, 3, 3]
+    assert found[0].zlib_bytes == questionnaire.targets(TOKENIZER, [QUESTION], ENCODING)[0].zlib_bytes
+
+
+@pytest.mark.parametrize("shots", [4, 9])
+def test_a_prefix_that_leaves_no_holdout_is_refused(shots: int) -> None:
+    with pytest.raises(ConfigError, match=rf"recall_shots is {shots}, but only 4 holdout questions are asked; set a"):
+        questionnaire.after_prefix(TOKENIZER, [QUESTION, *HOLDOUT], ENCODING, shots=shots)

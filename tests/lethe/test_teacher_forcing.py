@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,12 +7,26 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    PreTrainedModel,
+)
 
-from lethe import batches, teacher_forcing
+from lethe import batches, forests, teacher_forcing
 from lethe.batches import Example
 from lethe.teacher_forcing import TokenStatistics
 from tests.logit_table import LogitTable
+from tests.small_families import (
+    FAMILIES,
+    llama,
+    made,
+    mistral_with_a_narrow_window,
+    modernbert_with_a_layer_before_its_head,
+    recurrent_gemma_with_capped_logits,
+)
 from tests.tiny import tiny_model
 
 TOLERANCE = 1e-5  # fp32
@@ -24,12 +38,10 @@ def score(
     model: PreTrainedModel, examples: Sequence[Example], groups: Sequence[Sequence[int]], budget: int = 512
 ) -> list[TokenStatistics]:
     """The statistics of all examples, in order, from batches of at most ``budget`` tokens."""
-    lengths = [teacher_forcing.tree_length([examples[index] for index in group]) for group in groups]
+    lengths = [forests.tree_length([examples[index] for index in group]) for group in groups]
     found: dict[int, TokenStatistics] = {}
     for batch in batches.by_token_budget(lengths, budget):
-        found.update(
-            teacher_forcing.score(model, teacher_forcing.plant(examples, [groups[place] for place in batch], pad=PAD))
-        )
+        found.update(teacher_forcing.score(model, forests.plant(examples, [groups[place] for place in batch], pad=PAD)))
     return [found[index] for index in range(len(examples))]
 
 
@@ -37,6 +49,10 @@ def by_definition(model: PreTrainedModel, example: Example) -> TokenStatistics:
     """One sequence at a time, all logits, in float64: the definitions of the four statistics."""
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([example.ids]), use_cache=False).logits[0, :-1].double()
+    return of_logits(logits, example)
+
+
+def of_logits(logits: torch.Tensor, example: Example) -> TokenStatistics:
     log_probs = logits.log_softmax(-1)[-example.num_targets :]
     targets = torch.tensor(example.ids[-example.num_targets :])
     probs = log_probs.exp()
@@ -83,7 +99,7 @@ def one_by_one(examples: Sequence[Example]) -> list[list[int]]:
 @settings(max_examples=20, deadline=None)
 def test_a_shared_prompt_gives_what_the_definitions_give(seed: int) -> None:
     examples = random_examples(seed)
-    found = score(MODEL, examples, teacher_forcing.share_prompts(examples))
+    found = score(MODEL, examples, forests.by_row(examples))
     assert_close(found, [by_definition(MODEL, example) for example in examples])
 
 
@@ -91,7 +107,7 @@ def test_a_shared_prompt_gives_what_the_definitions_give(seed: int) -> None:
 @settings(max_examples=15, deadline=None)
 def test_the_size_of_a_batch_does_not_show(seed: int, budget: int) -> None:
     examples = random_examples(seed)
-    groups = teacher_forcing.share_prompts(examples)
+    groups = forests.by_row(examples)
     assert_close(score(MODEL, examples, groups, budget), score(MODEL, examples, groups, 10_000))
 
 
@@ -102,39 +118,16 @@ def test_the_order_of_the_questions_does_not_show(seed: int, random: Any) -> Non
     order = list(range(len(examples)))
     random.shuffle(order)
     shuffled = [examples[index] for index in order]
-    found = score(MODEL, shuffled, teacher_forcing.share_prompts(shuffled))
-    expected = score(MODEL, examples, teacher_forcing.share_prompts(examples))
+    found = score(MODEL, shuffled, forests.by_row(shuffled))
+    expected = score(MODEL, examples, forests.by_row(examples))
     assert_close(found, [expected[index] for index in order])
 
 
 def test_one_by_one_gives_what_shared_prompts_give() -> None:
     examples = random_examples(7, num_rows=12)
-    shared = teacher_forcing.share_prompts(examples)
+    shared = forests.by_row(examples)
     assert len(shared) < len(examples)
     assert_close(score(MODEL, examples, shared), score(MODEL, examples, one_by_one(examples)))
-
-
-def test_a_prompt_is_shared_within_a_row_and_never_between_rows_or_texts() -> None:
-    examples = [
-        Example("a", (1, 2, 3), 1, ends_turn=True),
-        Example("a", (1, 2, 4, 5), 2, ends_turn=True),
-        Example("a", (1, 9, 3), 1, ends_turn=True),
-        Example("b", (1, 2, 3), 1, ends_turn=True),
-        Example("c", (1, 2, 3), 2, ends_turn=False),
-        Example("c", (1, 2, 4), 2, ends_turn=False),
-    ]
-    assert teacher_forcing.share_prompts(examples) == [[0, 1], [2], [3], [4], [5]]
-
-
-def test_a_tree_feeds_the_prompt_once_and_no_last_token() -> None:
-    # prompt 1 2 3; answers 4 5 6 and 7 8: fed 1 2 3 | 4 5 | 7
-    examples = [Example("a", (1, 2, 3, 4, 5, 6), 3, True), Example("a", (1, 2, 3, 7, 8), 2, True)]
-    forest = teacher_forcing.plant(examples, [[0, 1]], pad=PAD)
-    assert teacher_forcing.tree_length(examples) == 6
-    assert forest.input_ids.tolist() == [[1, 2, 3, 4, 5, 7]]
-    assert forest.positions.tolist() == [[0, 1, 2, 3, 4, 3]]
-    assert forest.columns.tolist() == [2, 3, 4, 2, 5]
-    assert forest.targets.tolist() == [4, 5, 6, 7, 8]
 
 
 def test_the_statistics_of_five_worked_rows() -> None:
@@ -166,70 +159,117 @@ def test_one_broken_number_is_noticed(name: str, value: float) -> None:
     assert not TokenStatistics(**numbers, hits=np.zeros(3, bool)).is_finite()
 
 
-def test_memory_does_not_grow_with_targets_times_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Two rows of logits at a time instead of all targets at once, and nothing changes.
+def test_the_number_of_logits_at_once_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     examples = random_examples(3)
-    groups = teacher_forcing.share_prompts(examples)
+    groups = forests.by_row(examples)
     expected = score(MODEL, examples, groups)
-    monkeypatch.setattr(teacher_forcing, "_LOGITS_AT_ONCE", {"cpu": 2 * VOCABULARY})
+    monkeypatch.setattr(teacher_forcing, "_FEWEST_POSITIONS_AT_ONCE", 2)
+    monkeypatch.setattr(teacher_forcing, "_LOGITS_AT_ONCE", {"cpu": 1})
     assert_close(score(MODEL, examples, groups), expected)
 
 
-SIZES = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "head_dim": 8,
-}
-ARCHITECTURES = {
-    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4},  # learned positions
-    "gpt_neox": {key: SIZES[key] for key in SIZES if key != "head_dim"},  # parallel layers, a head of another name
-    "gemma2": {**SIZES, "num_key_value_heads": 2, "sliding_window": 256},  # logits bent after the head
-}
-CANNOT_SHARE = {
-    "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},  # position biases of its own
-    "mamba": {"hidden_size": 32, "state_size": 4, "num_hidden_layers": 2},  # a recurrent state
-    "mistral": {**SIZES, "num_key_value_heads": 2, "sliding_window": 8},  # a window narrower than a tree
-}
+@pytest.mark.parametrize("targets", [10, 1000])
+def test_no_more_logits_exist_at_once_than_a_chunk_has(monkeypatch: pytest.MonkeyPatch, targets: int) -> None:
+    # However long the answers are, the head is given 64 positions at a time: 260 × 64 numbers are fewer than 2^18, so
+    # the limit is lowered until the smallest chunk holds.
+    sizes: list[int] = []
+    original = teacher_forcing._of_targets
+
+    def counted(logits: torch.Tensor, *rest: Any) -> Any:
+        sizes.append(len(logits))
+        return original(logits, *rest)
+
+    monkeypatch.setattr(teacher_forcing, "_of_targets", counted)
+    monkeypatch.setattr(teacher_forcing, "_LOGITS_AT_ONCE", {"cpu": 1})
+    tokens = np.random.default_rng(0).integers(1, VOCABULARY, targets + 1).tolist()
+    score(MODEL, [Example("t", tuple(tokens), targets, ends_turn=False)], [[0]], budget=2000)
+    assert sum(sizes) == targets
+    assert max(sizes) <= 64
 
 
-def random_model(model_type: str, settings: dict[str, Any]) -> PreTrainedModel:
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, vocab_size=VOCABULARY, **settings)).eval()
-    for parameter in model.parameters():  # initial weights of 0.02 would leave hardly any attention to compare
+def lively(family: Callable[[], PreTrainedModel]) -> PreTrainedModel:
+    """Initial weights of 0.02 would leave hardly any attention to compare."""
+    model = made(family)
+    for parameter in model.parameters():
         parameter.data += torch.randn_like(parameter) * 0.2
     return model
 
 
-@pytest.mark.parametrize("model_type", ARCHITECTURES)
-def test_prompts_are_shared_by_every_architecture_that_can(model_type: str) -> None:
-    model = random_model(model_type, ARCHITECTURES[model_type])
-    examples = random_examples(1)
-    groups = teacher_forcing.share_prompts(examples)
-    assert teacher_forcing.reads_trees(model, examples, groups, pad=PAD)
-    assert_close(score(model, examples, groups), [by_definition(model, example) for example in examples])
+def bloom() -> PreTrainedModel:
+    return BloomForCausalLM(BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4))
 
 
-@pytest.mark.parametrize("model_type", CANNOT_SHARE)
-def test_an_architecture_that_cannot_share_prompts_is_noticed_and_still_scored(model_type: str) -> None:
-    model = random_model(model_type, CANNOT_SHARE[model_type])
-    examples = random_examples(1)
-    assert not teacher_forcing.reads_trees(model, examples, teacher_forcing.share_prompts(examples), pad=PAD)
+def mamba() -> PreTrainedModel:
+    return MambaForCausalLM(MambaConfig(vocab_size=VOCABULARY, hidden_size=32, state_size=4, num_hidden_layers=2))
+
+
+# Position biases of its own, a recurrent state, a window narrower than an answer with its question.
+CANNOT_SHARE = [bloom, mamba, mistral_with_a_narrow_window, recurrent_gemma_with_capped_logits]
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, modernbert_with_a_layer_before_its_head], ids=lambda f: f.__name__)
+def test_prompts_are_shared_by_every_architecture_that_can(family: Callable[[], PreTrainedModel]) -> None:
+    model, examples = lively(family), random_examples(1)
+    assert teacher_forcing.reads_trees(model, examples, pad=PAD)
+    expected = [by_definition(model, example) for example in examples]
+    assert_close(score(model, examples, forests.by_row(examples)), expected)
+    assert_close(score(model, examples, one_by_one(examples)), expected)
+
+
+@pytest.mark.parametrize("family", CANNOT_SHARE, ids=lambda family: family.__name__)
+def test_an_architecture_that_cannot_share_prompts_is_noticed_and_still_scored(
+    family: Callable[[], PreTrainedModel],
+) -> None:
+    model, examples = lively(family), random_examples(1)
+    assert not teacher_forcing.reads_trees(model, examples, pad=PAD)
     assert_close(score(model, examples, one_by_one(examples)), [by_definition(model, example) for example in examples])
 
 
 def test_half_precision_models_share_prompts() -> None:
-    examples = random_examples(2)
-    model = tiny_model().to(torch.bfloat16)
-    assert teacher_forcing.reads_trees(model, examples, teacher_forcing.share_prompts(examples), pad=PAD)
+    assert teacher_forcing.reads_trees(tiny_model().to(torch.bfloat16), random_examples(2), pad=PAD)
 
 
-@pytest.mark.parametrize(("model", "expected"), [("gpt2", True), ("mamba", False)])
-def test_the_trial_needs_no_prompt_with_two_answers(model: str, expected: bool) -> None:
-    question = Example("q", (5, 6, 7, 8, 9), 3, ends_turn=True)
-    candidate = random_model(model, {**ARCHITECTURES, **CANNOT_SHARE}[model])
-    assert teacher_forcing.reads_trees(candidate, [question], [[0]], pad=PAD) is expected
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_leak_between_branches_is_noticed(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    def all_that_came_before(last: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        time = last.shape[1]
+        return torch.full((time, time), torch.finfo(dtype).min, dtype=dtype).triu(1).expand(len(last), 1, time, time)
+
+    monkeypatch.setattr(forests, "_visible", all_that_came_before)
+    assert not teacher_forcing.reads_trees(lively(llama).to(dtype), random_examples(2), pad=PAD)
+
+
+@given(st.integers(0, 2**16), st.sampled_from(["left", "right"]))
+@settings(max_examples=15, deadline=None)
+def test_the_side_of_the_padding_does_not_show(seed: int, side: str) -> None:
+    examples = random_examples(seed, num_rows=3)
+    found = score(MODEL, examples, forests.by_row(examples))
+    assert_close(found, padded_on(side, examples))
+
+
+@given(st.integers(0, 2**16))
+@settings(max_examples=10, deadline=None)
+def test_the_plain_pass_gives_what_the_definitions_give(seed: int) -> None:
+    examples = random_examples(seed)
+    found = teacher_forcing.score_plainly(MODEL, examples, pad=PAD)
+    assert_close(found, [by_definition(MODEL, example) for example in examples])
+
+
+def padded_on(side: str, examples: Sequence[Example]) -> list[TokenStatistics]:
+    """One batch of all examples with all logits, as the library pads it on this side."""
+    width = max(len(example.ids) for example in examples)
+    starts = [width - len(example.ids) if side == "left" else 0 for example in examples]
+    ids, mask = torch.zeros(2, len(examples), width, dtype=torch.long)
+    for row, (start, example) in enumerate(zip(starts, examples, strict=True)):
+        ids[row, start : start + len(example.ids)] = torch.tensor(example.ids)
+        mask[row, start : start + len(example.ids)] = 1
+    positions = (mask.cumsum(1) - 1).clamp_min(0)
+    with torch.no_grad():
+        logits = MODEL(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits.double()
+    return [
+        of_logits(logits[row, start : start + len(example.ids) - 1], example)
+        for row, (start, example) in enumerate(zip(starts, examples, strict=True))
+    ]
 
 
 TEXT = Example("text", (2, 0, 1, 1, 0, 2), 5, ends_turn=False)

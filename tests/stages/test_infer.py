@@ -12,7 +12,14 @@ PARAMS = """
 data: jsonl
 encoding: {jsonl: {max_length: 64, max_new_tokens: 3, system_prompt: null}}
 infer:
-  jsonl: {compute_dtype: float32, batch_tokens: 256, generate_paraphrased: true, generate_under_attack: false}
+  jsonl:
+    compute_dtype: float32
+    batch_tokens: 256
+    generate_paraphrased: true
+    generate_under_attack: false
+    prefix_tokens: null
+    recall_shots: null
+    gradient_norms: false
 attacks:
   none: {}
   quantization:
