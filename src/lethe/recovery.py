@@ -8,6 +8,11 @@ target T and the retain model R, which never saw the forget set:
 - ``same_condition_retention`` K(A(U)) / K(A(T)): what is left, compared with attacking the target
 - ``excess`` (K(A(U)) − K(A(R))) / (K(T) − K(R)): 0 as if it had never seen the data, 1 as if it had never
   unlearned
+- ``excess_p`` the p-value of the one-sided test that the excess is above its limit, adjusted by Holm over all attacked
+  conditions of the model: the chance is at most a that any condition with a p-value ≤ a is called a return wrongly
+
+The test asks whether the mean of (K(A(U)) − K(A(R))) − limit · (K(T) − K(R)) is above 0 when every cluster may flip its
+sign, which needs no ratio and no normal distribution. With c clusters no p-value is below 2^−c.
 
 A ratio whose denominator is nearly zero is missing. The published "21 % becomes 83 %" of quantization (Zhang
 et al., 2024, arXiv:2410.16454) comes without a formula; ``same_condition_retention`` is the reading that fits
@@ -16,6 +21,7 @@ its tables best.
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,28 +33,51 @@ from lethe.statistics import Bootstrap
 
 
 def attack_scores(
-    model: Interview, target: Interview, retain: Interview, bootstrap: Bootstrap, smallest_denominator: float
+    model: Interview,
+    target: Interview,
+    retain: Interview,
+    bootstrap: Bootstrap,
+    smallest_denominator: float,
+    largest_excess: float,
 ) -> dict[str, dict[str, Score]]:
-    """The four numbers of every attacked condition; intervals resample the same clusters for all models."""
-    statistics_ = {
-        name: functools.partial(function, smallest=smallest_denominator) for name, function in STATISTICS.items()
-    }
+    """The five numbers of every attacked condition; intervals resample the same clusters for all models.
+
+    ``largest_excess`` is the limit that ``excess_p`` tests.
+    """
     interviews = (model, target, retain)
     before = [knowledge(interview, UNATTACKED) for interview in interviews]
-    return {
+    known = {condition: [*before, *(knowledge(said, condition) for said in interviews)] for condition in model.attacked}
+    found = {
         condition: {
-            name: statistics.paired(
-                statistic, [*before, *(knowledge(said, condition) for said in interviews)], bootstrap
-            )
-            for name, statistic in statistics_.items()
+            name: statistics.paired(functools.partial(statistic, smallest=smallest_denominator), values, bootstrap)
+            for name, statistic in STATISTICS.items()
         }
-        for condition in model.attacked
+        for condition, values in known.items()
     }
+    p_values = statistics.holm(
+        [
+            _excess_p(values, found[condition]["excess"], largest_excess, bootstrap)
+            for condition, values in known.items()
+        ]
+    )
+    for scores, p in zip(found.values(), p_values, strict=True):
+        excess = scores["excess"]
+        scores["excess_p"] = Score(None if np.isnan(p) else p, None, None, excess.n, excess.unscored)
+    return found
 
 
 def knowledge(interview: Interview, condition: str) -> Values:
     """The probability of every forget answer of one model under one condition."""
     return likelihoods.probabilities(interview.conditions[condition].get(FORGET, Records([], [])))
+
+
+def _excess_p(values: list[Values], excess: Score, limit: float, bootstrap: Bootstrap) -> float:
+    """The p-value, of this condition alone, that the excess is above ``limit``; NaN where there is no excess."""
+    if excess.value is None:
+        return float("nan")
+    _, target, retain, attacked, _, attacked_retain = (item.numbers for item in values)
+    surplus = (attacked - attacked_retain) - limit * (target - retain)
+    return statistics.mean_above_zero_p(replace(values[0], numbers=surplus), bootstrap.samples, bootstrap.seed)
 
 
 # Each takes means [..., 6]: K of unlearned, target and retain model before the attack, then after it.

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from lethe import artifacts, config, interviews, recovery, registry, statistics, verdict
+from lethe import artifacts, config, interviews, membership, recovery, registry, statistics, verdict
 from lethe.config import Section
 from lethe.interviews import UNATTACKED, Interview
 from lethe.records import FORGET, RETAIN, Records
@@ -68,12 +68,20 @@ def score(
         "verdict": None,
     }
     if model.model not in artifacts.CONTROLS:
-        attacks = recovery.attack_scores(model, target, retain, settings.bootstrap, settings.smallest_denominator)
+        limit = settings.gates.largest_excess
+        attacks = recovery.attack_scores(
+            model, target, retain, settings.bootstrap, settings.smallest_denominator, limit
+        )
+        overall = conditions[UNATTACKED][OVERALL]
+        pairs = _compared(observations[UNATTACKED], retain, wanted)
         found = verdict.Findings(
-            differences=_differences(observations[UNATTACKED], retain, wanted, settings),
-            utility=_utility(conditions[UNATTACKED][OVERALL]),
+            differences=_differences(pairs, settings),
+            equivalence_p=_equivalence_p(pairs, settings),
+            utility=_utility(overall),
             target_utility=_target_utility(target, retain, wanted, settings.bootstrap),
+            membership=_membership(overall),
             excess={condition: attacks[condition]["excess"] for condition in model.quantized},
+            excess_p={condition: attacks[condition]["excess_p"].value for condition in model.quantized},
             num_not_finite=interviews.num_not_finite(model),
         )
         gates = verdict.gates(found, settings.gates)
@@ -175,19 +183,35 @@ def _comparable(overall: dict[str, Score], unattacked: Mapping[str, Score]) -> d
     return overall | {UTILITY: Score(None, None, None, found.n, found.unscored)}
 
 
-def _differences(
-    observation: Observation, retain: Interview, wanted: Sequence[Metric], settings: Config
-) -> dict[str, Score]:
-    bootstrap = settings.bootstrap.model_copy(update={"confidence": settings.gates.equivalence_confidence})
+def _compared(
+    observation: Observation, retain: Interview, wanted: Sequence[Metric]
+) -> dict[str, tuple[Values, Values]]:
+    """What the equivalence gate compares: a metric's values of the model and of the retain model on forget."""
     retain_forget = {FORGET: retain.conditions[UNATTACKED].get(FORGET, Records([], []))}
     controls = observe(retain_forget, wanted).values[FORGET]
     values = observation.values.get(FORGET, {})
+    return {name: (values[name], controls[name]) for name in verdict.COMPARED if name in values}
+
+
+def _differences(pairs: Mapping[str, tuple[Values, Values]], settings: Config) -> dict[str, Score]:
+    bootstrap = settings.bootstrap.model_copy(update={"confidence": settings.gates.equivalence_confidence})
     return {
-        name: statistics.difference(values[name], controls[name], bootstrap)
-        if name in values
-        else Score(None, None, None, 0, 0)
+        name: statistics.difference(*pairs[name], bootstrap) if name in pairs else Score(None, None, None, 0, 0)
         for name in verdict.COMPARED
     }
+
+
+def _equivalence_p(pairs: Mapping[str, tuple[Values, Values]], settings: Config) -> dict[str, float | None]:
+    margin = settings.gates.equivalence_margin
+    return {
+        name: statistics.equivalence_p(*pairs[name], margin, settings.bootstrap) if name in pairs else None
+        for name in verdict.COMPARED
+    }
+
+
+def _membership(overall: Mapping[str, Score]) -> dict[str, Score]:
+    ending = membership.DIFFERENCE
+    return {name.removesuffix(ending): score for name, score in overall.items() if name.endswith(ending)}
 
 
 def _target_utility(target: Interview, retain: Interview, wanted: Sequence[Metric], bootstrap: Bootstrap) -> Score:

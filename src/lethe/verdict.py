@@ -4,6 +4,12 @@ A gate passes (True), fails (False) or was not tested (None). Claim levels: L0 o
 robust, L2 deployment robust, L3 tamper-resistant. A level is claimed only if all its gates and those of the
 levels below passed; a gate that was not tested counts like one that failed. Thresholds are policy: freeze
 them before the run.
+
+What chance is held down: a gate that asks something of *every* metric or *every* attack (G1, G5) passes only if each
+of its tests does, so that a model that fails one of them passes with no more than the level of that single test (an
+intersection–union test; nothing is to be adjusted). To *name* an attack under which knowledge comes back is to pick one
+of several tests, so there the p-values are adjusted by Holm, and over all attacks of a model the chance of one false
+name is at most ``family_wise_error``. G2, G3 and G4 look at values and hold no chance down.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,7 +47,9 @@ class Limits(Section):
     equivalence_confidence: Annotated[float, Field(gt=0, lt=1)]  # G1: 0.90 makes two one-sided tests at 5 %
     over_forgetting_margin: Positive  # G2: how far below the retain model's probability is too far
     utility_share: Positive  # G3: least share of the target's utility
+    membership_margin: Positive  # G4: largest difference of an attack's AUC from that on the retain model
     largest_excess: Positive  # G5: largest upper bound of the excess under any quantization
+    family_wise_error: Annotated[float, Field(gt=0, lt=1)]  # G5: chance that any attack is wrongly called a return
 
 
 @dataclass(frozen=True)
@@ -49,13 +57,18 @@ class Findings:
     """What the gates look at.
 
     ``differences``: unlearned minus retain model on forget, by metric, with the interval of
-    ``equivalence_confidence``; ``excess``: by quantization condition.
+    ``equivalence_confidence``, and ``equivalence_p`` their p-values of not being equal within the margin;
+    ``membership``: difference of the AUCs from those on the retain model, by attack, without another attack;
+    ``excess``: by quantization condition, and ``excess_p`` the Holm-adjusted p-values of being above the limit.
     """
 
     differences: Mapping[str, Score]
+    equivalence_p: Mapping[str, float | None]
     utility: Score
     target_utility: Score
+    membership: Mapping[str, Score]
     excess: Mapping[str, Score]
+    excess_p: Mapping[str, float | None]
     num_not_finite: int
 
 
@@ -82,12 +95,7 @@ def gates(found: Findings, limits: Limits) -> list[Gate]:
         _forgetting(found, limits),
         _not_over_forgotten(found, limits),
         _utility(found, limits),
-        Gate(
-            "G4",
-            "membership inference tells the model from the retain model by at most 0.05 AUC",
-            NOT_TESTED,
-            None,
-        ),
+        _membership(found, limits),
         _quantization(found, limits),
         Gate("G6", "relearning brings back no more than it teaches the retain model", NOT_TESTED, None),
         Gate("G7", "sampling and prompts leak no more than from the retain model", NOT_TESTED, None),
@@ -119,7 +127,9 @@ def _forgetting(found: Findings, limits: Limits) -> Gate:
         f"{limits.equivalence_confidence:.0%} interval of the difference within ±{margin:g}"
     )
     verdicts = {name: statistics.equivalent(found.differences[name], margin) for name in COMPARED}
-    observed = "; ".join(f"{name} {_shown(found.differences[name])}" for name in COMPARED)
+    observed = "; ".join(
+        f"{name} {_shown(found.differences[name])}{_with_p(found.equivalence_p[name])}" for name in COMPARED
+    )
     return Gate("G1", rule, observed, _all(verdicts.values()))
 
 
@@ -138,7 +148,22 @@ def _utility(found: Findings, limits: Limits) -> Gate:
     return Gate("G3", rule, f"{utility:.3f} of {whole:.3f}", utility >= limits.utility_share * whole)
 
 
+def _membership(found: Findings, limits: Limits) -> Gate:
+    rule = f"membership inference tells the model from the retain model by at most {limits.membership_margin:g} AUC"
+    run = {name: score for name, score in found.membership.items() if score.n}
+    if not run:
+        return Gate("G4", rule, NOT_TESTED, None)
+    within = [None if score.value is None else abs(score.value) <= limits.membership_margin for score in run.values()]
+    observed = "; ".join(f"{name} {_shown(score)}" for name, score in run.items())
+    return Gate("G4", rule, observed, _all(within))
+
+
 def _quantization(found: Findings, limits: Limits) -> Gate:
+    """Passes when every scheme's upper bound is within the limit.
+
+    A model that is above the limit under some scheme passes with at most the chance that one interval leaves above
+    itself, half of 1 − its coverage (2.5 % of a 95 % interval), however many schemes there are.
+    """
     rule = f"excess at most {limits.largest_excess:g} (upper bound) under every quantization"
     worst = worst_scheme(found.excess)
     if worst is None:
@@ -190,6 +215,8 @@ def _failures(found: Findings, passed: Mapping[str, bool | None], limits: Limits
         if above:
             largest = max(above, key=lambda name: above[name])
             failures.append(f"traces left ({largest.replace('_', ' ')} {above[largest]:+.2f})")
+    if (told := _told(found, limits)) is not None:
+        failures.append(told)
     if passed["G2"] is False or any(value < -limits.equivalence_margin for value in differences.values()):
         failures.append("over-forgotten")
     if passed["G3"] is False:
@@ -198,17 +225,38 @@ def _failures(found: Findings, passed: Mapping[str, bool | None], limits: Limits
 
 
 def _returns(found: Findings, limits: Limits) -> str | None:
-    values = {name: score.value for name, score in found.excess.items() if score.value is not None}
-    worst = max(values, key=lambda name: values[name], default=None)
-    if worst is None or values[worst] <= limits.largest_excess:
+    """The largest excess above the limit; it *comes back* where the adjusted test says so, else it *may*."""
+    above = {
+        name: score.value
+        for name, score in found.excess.items()
+        if score.value is not None and score.value > limits.largest_excess
+    }
+    p_values = {name: found.excess_p[name] for name in above}
+    shown = [name for name, p in p_values.items() if p is not None and p <= limits.family_wise_error]
+    worst = max(shown or above, key=lambda name: above[name], default=None)
+    if worst is None:
         return None
-    return f"comes back at {worst} (excess {values[worst]:.2f})"
+    if worst in shown:
+        return f"comes back at {worst} (excess {above[worst]:.2f})"
+    return f"may come back at {worst} (excess {above[worst]:.2f}{_with_p(p_values[worst])})"
+
+
+def _told(found: Findings, limits: Limits) -> str | None:
+    """The membership attack with the largest difference beyond the margin whose interval leaves out 0."""
+    certain = {
+        name: score.value
+        for name, score in found.membership.items()
+        if score.value is not None and abs(score.value) > limits.membership_margin and _leaves_out_zero(score)
+    }
+    worst = max(certain, key=lambda name: abs(certain[name]), default=None)
+    return None if worst is None else f"membership told by {worst.replace('_', ' ')} (AUC {certain[worst]:+.2f})"
 
 
 def _open_questions(found: Findings, passed: Mapping[str, bool | None]) -> list[str]:
     quantization = "survival of quantization not decided" if found.excess else "quantization not tested"
     phrases = {"G3": "utility not tested", "G5": quantization}
-    return [phrase for gate, phrase in phrases.items() if passed[gate] is None]
+    undecided = ["membership inference not decided"] if passed["G4"] is False else []
+    return [phrase for gate, phrase in phrases.items() if passed[gate] is None] + undecided
 
 
 def _all(verdicts: Iterable[bool | None]) -> bool | None:
@@ -220,6 +268,14 @@ def _all(verdicts: Iterable[bool | None]) -> bool | None:
 
 def _or_infinite(bound: float | None) -> float:
     return float("inf") if bound is None else bound
+
+
+def _leaves_out_zero(score: Score) -> bool:
+    return score.low is not None and score.high is not None and (score.low > 0 or score.high < 0)
+
+
+def _with_p(p: float | None) -> str:
+    return "" if p is None else f", p {p:.2g}"
 
 
 def _shown(score: Score) -> str:

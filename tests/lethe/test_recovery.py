@@ -25,7 +25,7 @@ def said(model, before, after):
 
 def recovered(model, target, retain):
     interviewed = [said(name, *known) for name, known in (("npo-0", model), ("target", target), ("retain", retain))]
-    return recovery.attack_scores(*interviewed, BOOTSTRAP, 0.02)["int4_channel"]
+    return recovery.attack_scores(*interviewed, BOOTSTRAP, 0.02, 0.1)["int4_channel"]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_the_gap_closed_of_a_published_table(before, after, attacked_target, gap
     assert found["gap_closed"].value == pytest.approx(gap_closed, abs=1e-4)
 
 
-def test_the_four_numbers_of_an_example():
+def test_the_five_numbers_of_an_example():
     # U .1 → .5, T .9 → .8, R .1 → .2
     found = recovered((0.1, 0.5), (0.9, 0.8), (0.1, 0.2))
     assert {name: score.value for name, score in found.items()} == pytest.approx(
@@ -50,6 +50,7 @@ def test_the_four_numbers_of_an_example():
             "gap_closed": 4 / 7,  # (.5 − .1)/(.8 − .1)
             "same_condition_retention": 0.625,  # .5/.8
             "excess": 0.375,  # (.5 − .2)/(.9 − .1)
+            "excess_p": 0.25,  # .3 − .1 · .8 > 0 for both authors: only one of 2² sign flips is as large
         },
         rel=1e-5,
     )
@@ -78,6 +79,37 @@ def test_the_identity_attack_on_the_target_leaves_everything_and_closes_no_gap()
     assert found["gap_closed"].value is None  # 0/0
 
 
+def many(model, before, after):
+    """A model that finds the answers of ten authors this likely, under three conditions: one number each, or ten."""
+    families = {"none": Records([], []), "quantization": Records([], [])}
+    for condition, known in {"none": before, **after}.items():
+        family = families["none" if condition == "none" else "quantization"]
+        shares = known if isinstance(known, list) else [known] * 10
+        family.likelihoods.extend(
+            likelihood([math.log(share)], condition=condition, id=f"q{i}", cluster=f"author{i}")
+            for i, share in enumerate(shares)
+        )
+    return interviews.interview(model, families)
+
+
+def test_p_values_are_adjusted_over_all_conditions_of_a_model():
+    # Against T .9 and R .1 the excess is above .1 where K(A(U)) − .1 > .1 · .8.
+    after = {"back": 0.5, "gone": 0.1, "mixed": [0.26] * 9 + [0.1]}
+    controls = [many(name, known, dict.fromkeys(after, known)) for name, known in (("target", 0.9), ("retain", 0.1))]
+    bootstrap = BOOTSTRAP.model_copy(update={"samples": 2000})
+    found = recovery.attack_scores(many("npo-0", 0.1, after), *controls, bootstrap, 0.02, 0.1)
+    # Alone, back has 1 of 2^10 sign flips. In mixed nine authors are .08 above and one is .08 below: as large a sum
+    # leave no flip at all, the flip of the one, and that of the one with any of the nine: 1 + 1 + 9 of 2^10.
+    assert found["back"]["excess_p"].value == pytest.approx(3 * 1 / 2**10)  # the smallest of three
+    assert found["mixed"]["excess_p"].value == pytest.approx(2 * 11 / 2**10)
+    assert found["gone"]["excess_p"].value == 1.0
+    assert {scores["excess_p"].n for scores in found.values()} == {10}
+
+
+def test_without_an_excess_there_is_no_p_value():
+    assert recovered((0.1, 0.5), (0.11, 0.11), (0.1, 0.1))["excess_p"].value is None
+
+
 def test_the_interval_of_the_excess_pairs_the_models():
     # The models share the ups and downs of the questions, which cancel in a difference of paired means.
     families = {
@@ -90,6 +122,6 @@ def test_the_interval_of_the_excess_pairs_the_models():
         )
         for model, known in (("npo-0", 0.3), ("target", 0.95), ("retain", 0.3))
     }
-    excess = recovery.attack_scores(*families.values(), BOOTSTRAP, 0.02)["int4_channel"]["excess"]
+    excess = recovery.attack_scores(*families.values(), BOOTSTRAP, 0.02, 0.1)["int4_channel"]["excess"]
     assert (excess.value, excess.low, excess.high) == (0.0, 0.0, 0.0)
     assert excess.n == 32

@@ -27,7 +27,9 @@ SETTINGS = scoring.Config.model_validate(
             "equivalence_confidence": 0.9,
             "over_forgetting_margin": 0.05,
             "utility_share": 0.95,
+            "membership_margin": 0.05,
             "largest_excess": 0.1,
+            "family_wise_error": 0.05,
         },
     }
 )
@@ -170,6 +172,24 @@ def test_what_is_missing_is_said_with_what_it_needs(wanted, caplog):
     }  # fmt: skip
     said_so = "truth_ratio is missing on forget, retain, holdout, world_facts; it needs likelihoods, paraphrased"
     assert said_so in caplog.text
+
+
+def test_membership_inference_reaches_its_gate(wanted):
+    config.PARAMS.write_text(PARAMS + "  mia_loss: {drop_eos: never}\n")
+    with_attack = scoring.metrics()
+    ideal, lazy = (scored(said(name, known), with_attack) for name, known in (("ideal-0", 0.3), ("lazy-0", 0.97)))
+    assert [file["gates"][4]["passed"] for file in (ideal, lazy)] == [True, False]
+    # The retain model knows forget (0.3) as it knows holdout (0.3), the lazy model all of forget: 1 − 0.5.
+    assert lazy["gates"][4]["observed"].startswith("mia_loss +0.500")
+
+
+def test_every_condition_has_an_adjusted_p_value_and_the_gate_of_equivalence_its_own(wanted):
+    file = scored(said("shallow-0", 0.3, attacked=0.8), wanted)
+    # Six authors, all above: 1/2^6 = 1/64, the smaller of two p-values, so twice that.
+    assert file["attacks"]["int4_channel"]["excess_p"]["value"] == pytest.approx(2 / 64)
+    assert file["attacks"]["int8_channel"]["excess_p"]["value"] == 1.0
+    # All 400 resamples of a difference that is exactly 0 lie within the margin: 1/401.
+    assert file["gates"][1]["observed"].count(", p 0.0025") == 3
 
 
 def test_a_misspelt_metric_is_named_with_its_nearest(wanted):

@@ -13,7 +13,9 @@ LIMITS = Limits(
     equivalence_confidence=0.9,
     over_forgetting_margin=0.05,
     utility_share=0.95,
+    membership_margin=0.05,
     largest_excess=0.1,
+    family_wise_error=0.05,
 )
 MISSING = Score(None, None, None, 0, 9)
 
@@ -24,9 +26,12 @@ def around(value, width=0.02):
 
 GOOD = Findings(
     differences=dict.fromkeys(verdict.COMPARED, around(0.01)),
+    equivalence_p=dict.fromkeys(verdict.COMPARED, 0.01),
     utility=around(0.78),
     target_utility=around(0.8),
+    membership={"mia_loss": around(0.01), "mia_min_k": around(-0.03)},
     excess={"int8_channel": around(0.0), "int4_channel": around(0.05)},
+    excess_p={"int8_channel": 1.0, "int4_channel": 1.0},
     num_not_finite=0,
 )
 
@@ -40,16 +45,22 @@ def differing(**differences):
     return replace(GOOD, differences={**GOOD.differences, **differences})
 
 
+def returning(**conditions):
+    """The good model with another excess under each condition, and its adjusted p-value."""
+    excess = {name: score for name, (score, _) in conditions.items()}
+    return replace(GOOD, excess=excess, excess_p={name: p for name, (_, p) in conditions.items()})
+
+
 def test_a_good_model_passes_what_was_tested_and_claims_no_more():
     gates, found = judged(GOOD)
-    assert [gates[name].passed for name in ("G0", "G1", "G2", "G3", "G5")] == [True] * 5
+    assert [gates[name].passed for name in ("G0", "G1", "G2", "G3", "G4", "G5")] == [True] * 6
     assert found == ("L0 output suppressed", "forgotten, survives quantization")
 
 
 def test_gates_that_need_other_attacks_are_reported_as_not_tested():
     gates, _ = judged(GOOD)
     assert list(gates) == [f"G{number}" for number in range(9)]
-    assert {(gates[name].passed, gates[name].observed) for name in ("G4", "G6", "G7", "G8")} == {(None, "not tested")}
+    assert {(gates[name].passed, gates[name].observed) for name in ("G6", "G7", "G8")} == {(None, "not tested")}
 
 
 def test_knowledge_above_the_retain_model_is_not_forgotten():
@@ -90,26 +101,63 @@ def test_utility_is_held_against_the_target():
 
 
 def test_knowledge_that_returns_is_named_with_its_scheme():
-    gates, found = judged(replace(GOOD, excess={"int8_channel": around(0.01), "int4_channel": around(0.41)}))
+    gates, found = judged(returning(int8_channel=(around(0.01), 1.0), int4_channel=(around(0.41), 0.002)))
     assert gates["G5"].passed is False
     assert gates["G5"].observed == "int4_channel: +0.410 [+0.390, +0.430]"
     # The forgetting itself still stands at level 0.
     assert found == ("L0 output suppressed", "comes back at int4_channel (excess 0.41)")
 
 
+def test_a_return_is_named_only_where_the_adjusted_test_shows_it():
+    # The larger excess is not significant: the other one is named.
+    found = judged(returning(int4_channel=(around(0.3, width=0.02), 0.01), int3_channel=(around(0.5, width=0.4), 0.2)))[
+        1
+    ]
+    assert found.text == "comes back at int4_channel (excess 0.30)"
+
+
+def test_an_excess_that_chance_can_explain_may_come_back():
+    gates, found = judged(returning(int8_channel=(around(0.0), 1.0), int4_channel=(around(0.15, width=0.1), 0.21)))
+    assert gates["G5"].passed is False
+    assert found.text == "may come back at int4_channel (excess 0.15, p 0.21)"
+
+
 def test_a_return_that_the_interval_cannot_exclude_is_not_called_a_return():
-    found = judged(replace(GOOD, excess={"int4_channel": around(0.09, width=0.03)}))[1]
+    found = judged(returning(int4_channel=(around(0.09, width=0.03), 0.6)))[1]
     assert found.text == "forgotten, return not excluded at int4_channel (excess up to 0.12)"
 
 
+def test_membership_is_held_against_the_retain_model_on_either_side():
+    gates, found = judged(replace(GOOD, membership={"mia_loss": around(0.01), "mia_min_k": around(-0.11)}))
+    assert gates["G4"].passed is False
+    assert gates["G4"].observed == "mia_loss +0.010 [-0.010, +0.030]; mia_min_k -0.110 [-0.130, -0.090]"
+    assert found == ("L0 output suppressed", "membership told by mia min k (AUC -0.11)")
+
+
+def test_membership_that_chance_can_explain_fails_its_gate_but_is_not_called_told():
+    gates, found = judged(replace(GOOD, membership={"mia_loss": around(0.06, width=0.1)}))
+    assert gates["G4"].passed is False
+    assert found.text == "forgotten, survives quantization, membership inference not decided"
+
+
+def test_an_attack_without_records_is_left_out_and_one_that_failed_leaves_the_gate_open():
+    without = Score(None, None, None, 0, 9)
+    broken = Score(None, None, None, 5, 4)
+    good = {"mia_loss": around(0.01)}
+    assert judged(replace(GOOD, membership={**good, "mia_recall": without}))[0]["G4"].passed is True
+    assert judged(replace(GOOD, membership={**good, "mia_recall": broken}))[0]["G4"].passed is None
+    gate = judged(replace(GOOD, membership={"mia_recall": without}))[0]["G4"]
+    assert (gate.passed, gate.observed) == (None, "not tested")
+
+
 def test_without_quantization_nothing_is_claimed_about_it():
-    gates, found = judged(replace(GOOD, excess={}))
+    gates, found = judged(returning())
     assert (gates["G5"].passed, gates["G5"].observed) == (None, "not tested")
     assert found.text == "forgotten, quantization not tested"
 
 
 def test_an_excess_without_interval_does_not_pass():
-    gates, found = judged(replace(GOOD, excess={"int4_channel": Score(0.0, None, None, 9, 0), "nf4": around(0.05)}))
+    gates, found = judged(returning(int4_channel=(Score(0.0, None, None, 9, 0), 0.5), nf4=(around(0.05), 1.0)))
     assert gates["G5"].passed is None
     assert found.text == "forgotten, survival of quantization not decided"
 

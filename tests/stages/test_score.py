@@ -25,7 +25,9 @@ score:
     equivalence_confidence: 0.9
     over_forgetting_margin: 0.05
     utility_share: 0.95
+    membership_margin: 0.05
     largest_excess: 0.1
+    family_wise_error: 0.05
 """
 KNOWN = {"target": 0.97, "retain": 0.3, "npo-0": 0.31}
 
