@@ -1,7 +1,9 @@
 """The ``lethe`` command: look at results, list recipes, publish to MLflow. DVC runs the pipeline."""
 
 import argparse
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from lethe import doors
@@ -13,9 +15,10 @@ _COMPONENTS = ("forget_objective", "retain_objective", "combiner", "optimizer", 
 
 def main() -> None:
     """Run one command; a mistake of the user ends with one line and status 1."""
-    arguments = _parser().parse_args()
+    arguments = vars(_parser().parse_args())
+    command = arguments.pop("command")
     with doors.reporting_errors():
-        arguments.command()
+        command(**arguments)
 
 
 def table() -> None:
@@ -79,6 +82,14 @@ def publish() -> None:
     print(tracking.publish())
 
 
+def openunlearning(log: Path, retain: Path | None) -> None:
+    """Print our scores for a TOFU_EVAL.json or MUSE_EVAL.json of OpenUnlearning, as one JSON document."""
+    from lethe.interchange import openunlearning, settings
+
+    document = openunlearning.document(log, retain, settings.read())
+    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lethe",
@@ -88,12 +99,23 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="command", required=True)
     for command in (table, recipes, publish):
         _add(commands, command)
+    meaning = "Read the evaluation log of another project."
+    imports = commands.add_parser("import", help=meaning, description=meaning)
+    _add_openunlearning(imports.add_subparsers(metavar="project", required=True))
     return parser
 
 
-def _add(commands: Any, command: Callable[[], None]) -> None:
+def _add(commands: Any, command: Callable[..., None]) -> argparse.ArgumentParser:
     meaning = (command.__doc__ or "").strip()
-    commands.add_parser(command.__name__, help=meaning, description=meaning).set_defaults(command=command)
+    added: argparse.ArgumentParser = commands.add_parser(command.__name__, help=meaning, description=meaning)
+    added.set_defaults(command=command)
+    return added
+
+
+def _add_openunlearning(projects: Any) -> None:
+    added = _add(projects, openunlearning)
+    added.add_argument("log", type=Path, help="the log of the model")
+    added.add_argument("--retain", type=Path, help="the log of the retain model on the same questions")
 
 
 def _console() -> Any:

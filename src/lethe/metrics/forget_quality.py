@@ -12,7 +12,7 @@ between the models. An attacked model is compared with the retain model under th
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pydantic import PositiveInt
@@ -20,7 +20,7 @@ from pydantic import PositiveInt
 from lethe import likelihoods, statistics
 from lethe.config import Section
 from lethe.records import FORGET, Records
-from lethe.scores import Observation, Score
+from lethe.scores import Observation, Score, Values
 from lethe.statistics import Bootstrap
 
 SCOPE = "model"
@@ -59,6 +59,11 @@ def compute(
     logs = [
         likelihoods.log_truth_ratios(said.get(FORGET, nothing), config.mean) for said in (model.records, retain_records)
     ]
+    return compare(logs, config, bootstrap)
+
+
+def compare(logs: Sequence[Values], config: Config, bootstrap: Bootstrap) -> dict[str, Score]:
+    """Both tests between the log truth ratios of a model and of the retain model, which share their questions."""
     statistics.require_same_questions(logs)
     both = np.isfinite(np.array([item.numbers for item in logs])).all(axis=0)
     n, unscored = int(both.sum()), int((~both).sum())

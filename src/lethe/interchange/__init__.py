@@ -1,0 +1,1 @@
+"""Evaluation logs of other projects, read into our own values and scores."""
