@@ -1,6 +1,7 @@
 """``lethe import openunlearning`` as it is typed."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -10,10 +11,10 @@ from lethe import cli
 from tests import openunlearning_log as peer
 
 PARAMS = """
-score: {bootstrap: {samples: 50, confidence: 0.95, seed: 0, max_unscored: 0.01}}
+score: {bootstrap: {samples: 10000, confidence: 0.95, seed: 0, max_unscored: 0.01}}
 metrics:
   truth_ratio: {mean: geometric}
-  forget_quality: {mean: geometric, permutation_samples: 19, seed: 0}
+  forget_quality: {mean: geometric, permutation_samples: 10000, seed: 0}
   model_utility: {components: [probability, rouge, truth_ratio]}
 """
 
@@ -48,6 +49,17 @@ def test_it_prints_one_document(monkeypatch, capsys):
     assert document["conditions"]["none"]["overall"]["forget_quality"]["origin"] == "recomputed"
     run(monkeypatch, "TOFU_EVAL.json", "--retain", "retain.json")
     assert capsys.readouterr().out == first
+
+
+def test_the_example_of_the_documentation_prints_what_stands_there(monkeypatch, capsys):
+    page = (Path(__file__).parents[3] / "docs" / "openunlearning.md").read_text()
+    log, retain, printed = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    Path("TOFU_EVAL.json").write_text(log)
+    Path("retain.json").write_text(retain)
+    run(monkeypatch, "TOFU_EVAL.json", "--retain", "retain.json")
+    found = json.loads(capsys.readouterr().out)["conditions"]["none"]
+    for split, leaves in json.loads(printed).items():
+        assert {name: found[split][name] for name in leaves} == leaves
 
 
 def test_mistakes_are_one_line(monkeypatch):
