@@ -33,7 +33,7 @@ test: setup ## the default tests: offline, on the CPU
 	pytest -n 2 --dist loadgroup
 
 test-slow: setup ## whole-pipeline runs and real servers
-	pytest -m slow
+	pytest -m slow -n 2 --dist loadfile
 
 clean: ## remove the environment, never data
 	rm -rf $(VENV)
