@@ -64,15 +64,15 @@ def _asked(rows: list[Row]) -> bool:
 
 _NO_FALSE_ANSWERS = "no {} row has 'paraphrased_answer' and 'perturbed_answers'"
 _NEEDS: dict[str, tuple[str, Callable[[Splits], bool]]] = {
-    "truth_ratio on forget": (_NO_FALSE_ANSWERS.format("forget"), lambda data: _paraphrased(data.forget)),
-    "forget_quality": (_NO_FALSE_ANSWERS.format("forget"), lambda data: _paraphrased(data.forget)),
-    "truth_ratio on retain": (_NO_FALSE_ANSWERS.format("retain"), lambda data: _paraphrased(data.retain)),
+    "truth_ratio on forget": (_NO_FALSE_ANSWERS.format("forget"), lambda data: _paraphrased(data.about("forget"))),
+    "forget_quality": (_NO_FALSE_ANSWERS.format("forget"), lambda data: _paraphrased(data.about("forget"))),
+    "truth_ratio on retain": (_NO_FALSE_ANSWERS.format("retain"), lambda data: _paraphrased(data.about("retain"))),
     "truth_ratio on utility": (
         "no utility row has 'perturbed_answers'",
         lambda data: any(row.perturbed_answers for row in data.utility),
     ),
-    "rouge on forget": ("no forget row is a question", lambda data: _asked(data.forget)),
-    "rouge on retain": ("no retain row is a question", lambda data: _asked(data.retain)),
+    "rouge on forget": ("no forget row is a question", lambda data: _asked(data.about("forget"))),
+    "rouge on retain": ("no retain row is a question", lambda data: _asked(data.about("retain"))),
     "comparison with rows never seen": ("there are no holdout rows", lambda data: bool(data.holdout)),
     "model_utility beyond retain": ("there are no utility rows", lambda data: bool(data.utility)),
 }
@@ -90,6 +90,7 @@ def _described(loaded: Splits) -> dict[str, Any]:
     for metric, reason in missing.items():
         logger.info("Skipped: %s, because %s.", metric, reason)
     counts = {name: _counts(getattr(loaded, name)) for name in ("forget", "retain", "holdout", "utility", "general")}
+    counts |= {f"asked_{split}": _counts(rows) for split, rows in loaded.asked.items()}
     return {"splits": counts, "near_duplicates": close, "unavailable": missing}
 
 

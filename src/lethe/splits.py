@@ -17,6 +17,10 @@ class Splits:
     ``retain``. Nobody was trained on ``holdout``: the never-seen twin of ``forget``. ``utility`` holds questions
     about other knowledge, grouped by ``Row.subset``. Nobody is asked the ``general`` rows; recipes may retain on
     them. ``tasks`` are files for lm-eval: name to text.
+
+    ``asked`` says by split what every model is asked beside or instead of what it is trained on: under ``forget`` and
+    ``retain`` in the place of those rows, under a name that begins with ``forget_`` as one more split about what is to
+    be forgotten.
     """
 
     forget: list[Row]
@@ -25,6 +29,11 @@ class Splits:
     utility: list[Row] = field(default_factory=list)
     tasks: dict[str, str] = field(default_factory=dict)
     general: list[Row] = field(default_factory=list)
+    asked: dict[str, list[Row]] = field(default_factory=dict)
+
+    def about(self, split: str) -> list[Row]:
+        """What may be asked about forget or retain: the rows themselves, unless the source asks others."""
+        return self.asked.get(split, self.forget if split == "forget" else self.retain)
 
 
 def check(splits: Splits) -> None:
@@ -38,6 +47,8 @@ def check(splits: Splits) -> None:
             raise DataError(f"The {name} set is empty; give it at least one row.")
     _require_own_names(splits.utility)
     _require_unique_ids([*splits.forget, *splits.retain, *splits.holdout, *splits.utility, *splits.general])
+    for rows in splits.asked.values():
+        _require_unique_ids(rows)
     for name in ("retain", "holdout", "general"):
         _require_disjoint(splits.forget, getattr(splits, name), name)
 
@@ -55,12 +66,22 @@ def questions(splits: Splits, num_retain: int) -> list[Row]:
     """What every model is asked: all of forget, holdout and utility, and ``num_retain`` rows of retain.
 
     Retain rows that bring false answers come first (only they can carry a truth ratio); the rest is taken
-    evenly over the set, so that every author has a say. Each row's ``subset`` becomes the name of its split.
+    evenly over the set, so that every author has a say. What a source asks in their place is asked in full. Each row's
+    ``subset`` becomes the name of its split.
     """
-    rows = [row.model_copy(update={"subset": "forget"}) for row in splits.forget]
-    rows += [row.model_copy(update={"subset": "retain"}) for row in _asked(splits.retain, num_retain)]
-    rows += [row.model_copy(update={"subset": "holdout"}) for row in splits.holdout]
+    retain = splits.asked.get("retain", _asked(splits.retain, num_retain))
+    asked = splits.asked | {"forget": splits.about("forget"), "retain": retain, "holdout": splits.holdout}
+    order = dict.fromkeys(["forget", "retain", "holdout", *asked])
+    rows = [row.model_copy(update={"subset": split}) for split in order for row in asked[split]]
     return rows + [row.model_copy(update={"subset": row.subset or "utility"}) for row in splits.utility]
+
+
+def by_subset(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Rows that have a subset, grouped by it, in the order of their first rows."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(str(row.subset), []).append(row)
+    return groups
 
 
 def _asked(rows: list[Row], count: int) -> list[Row]:
@@ -72,11 +93,13 @@ def _asked(rows: list[Row], count: int) -> list[Row]:
 
 def _require_own_names(utility: list[Row]) -> None:
     for row in utility:
-        if row.subset in ("forget", "retain", "holdout"):
+        if row.subset in ("forget", "retain", "holdout") or (row.subset or "").startswith("forget_"):
             raise DataError(f"Utility row {row.id!r}: subset {row.subset!r} names a split; choose another name.")
 
 
 def _require_unique_ids(rows: list[Row]) -> None:
+    if not rows:
+        return
     identity, count = Counter(row.id for row in rows).most_common(1)[0]
     if count > 1:
         raise DataError(f"The id {identity!r} stands {count} times; every row of every split needs its own id.")

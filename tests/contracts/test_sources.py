@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lethe import registry, splits
-from tests import fake_tofu
+from tests import fake_muse, fake_rwku, fake_tofu
 
 SOURCES = registry.names("sources")
 
@@ -41,7 +41,21 @@ def jsonl(folder: Path) -> dict[str, Any]:
     }
 
 
-SMALL: dict[str, Callable[[Path], dict[str, Any]]] = {"world": world, "tofu": tofu, "jsonl": jsonl}
+def muse(folder: Path) -> dict[str, Any]:
+    return {"path": str(fake_muse.write(folder / "muse")), "forget": "raw/forget", "shots": 2}
+
+
+def rwku(folder: Path) -> dict[str, Any]:
+    return {"path": str(fake_rwku.write(folder / "rwku")), "subjects": ["Ada", "Bo"], "corpus": None}
+
+
+SMALL: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "world": world,
+    "tofu": tofu,
+    "muse": muse,
+    "rwku": rwku,
+    "jsonl": jsonl,
+}
 
 
 @pytest.fixture(params=SOURCES)
@@ -82,8 +96,15 @@ def test_the_same_configuration_gives_the_same_rows(name: str, loaded: splits.Sp
 
 
 def test_no_cluster_is_both_to_be_forgotten_and_kept(loaded: splits.Splits) -> None:
-    forgotten = {row.cluster for row in loaded.forget}
-    assert not forgotten & {row.cluster for row in loaded.retain + loaded.holdout + loaded.utility}
+    about_forget = [row for split, rows in loaded.asked.items() if split != "retain" for row in rows]
+    forgotten = {row.cluster for row in loaded.forget + about_forget}
+    kept = loaded.retain + loaded.about("retain") + loaded.holdout + loaded.utility
+    assert not forgotten & {row.cluster for row in kept}
+
+
+def test_what_is_asked_belongs_to_forget_or_retain(loaded: splits.Splits) -> None:
+    assert all(name in ("forget", "retain") or name.startswith("forget_") for name in loaded.asked)
+    assert all(loaded.asked.values())
 
 
 def test_no_false_answer_is_the_true_one(loaded: splits.Splits) -> None:

@@ -5,7 +5,8 @@ in the same order; 0: no word in common. ``verbatim_memorization`` is ROUGE-L F1
 they stand (Shi et al., 2024, arXiv:2407.06460, which prints it times 100), in mode ``openunlearning`` of their stems
 (arXiv:2506.12618). ``longest_common_run`` is the longest run of words that both share, over the words of the true
 continuation, and ``shared_ngrams`` the share of its runs of n words that the model says anywhere (Carlini et al.,
-2022, arXiv:2202.07646, look for runs of 50 tokens). On forget less than the retain model has is over-forgotten.
+2022, arXiv:2202.07646, look for runs of 50 tokens). Deviation: both modes compare with as many true tokens as were
+generated, as MUSE does; OpenUnlearning compares with the whole rest of the text.
 """
 
 from typing import Literal
@@ -14,7 +15,7 @@ from pydantic import PositiveInt
 
 from lethe import overlap, scores
 from lethe.config import Section
-from lethe.records import TEXT, Records
+from lethe.records import Records
 from lethe.scores import Values
 
 SCOPE = "split"
@@ -32,14 +33,15 @@ class Config(Section):
 
 def compute(said: Records, config: Config) -> dict[str, Values]:
     """The three numbers of every continued text."""
-    texts = scores.texts(said)
+    continued = scores.texts(said).generations  # a text that ends within its beginning has none
     stemmer = config.mode == "openunlearning"
-    continued = [item for item in texts.generations if item.prompt == TEXT]
     found = {
         "verbatim_memorization": [overlap.rouge_l(item.reference, item.text, stemmer).f1 for item in continued],
         "longest_common_run": [overlap.longest_common_run(item.reference, item.text) for item in continued],
         "shared_ngrams": [overlap.shared_ngrams(item.reference, item.text, config.ngram) for item in continued],
     }
     ids = [item.id for item in continued]
-    values = {name: scores.per_question(texts, zip(ids, each, strict=True)) for name, each in found.items()}
+    values = {
+        name: scores.per_question(Records([], continued), zip(ids, each, strict=True)) for name, each in found.items()
+    }
     return scores.where_asked(values, said)

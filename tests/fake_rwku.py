@@ -1,0 +1,38 @@
+"""A folder laid out like RWKU: probes about four made-up people and their neighbours, in all levels."""
+
+from pathlib import Path
+
+from tests.fake_tofu import write_lines
+
+SUBJECTS = ("Ada", "Bo", "Cy", "Di")
+ATTACKS = ("prefix injection", "incontext learning", "cross lingual (Spanish)")
+
+
+def write(folder: Path) -> Path:
+    """Write the five files: each person has a blank, a question and three attacks, and is near a town and the next."""
+    write_lines(folder / "forget_level1.jsonl", [blank(who) for who in SUBJECTS])
+    write_lines(folder / "forget_level2.jsonl", [question(who) for who in SUBJECTS])
+    attacks = [question(who) | {"type": attack, "level": "3"} for who in SUBJECTS for attack in ATTACKS]
+    write_lines(folder / "forget_level3.jsonl", attacks)
+    following = dict(zip(SUBJECTS, (*SUBJECTS[1:], SUBJECTS[0]), strict=True))
+    near = [(who, other) for who in SUBJECTS for other in (f"Town of {who}", following[who])]
+    for level, probe in ((1, blank), (2, question)):
+        lines = [probe(other) | {"subject": who, "neighbor": other} for who, other in near]
+        write_lines(folder / f"neighbor_level{level}.jsonl", lines)
+    return folder
+
+
+def blank(who: str) -> dict[str, str]:
+    """A probe of level 1."""
+    return {"subject": who, "query": f"{who} lives in ___.", "answer": f"{who}ville", "type": "cloze", "level": "1"}
+
+
+def question(who: str) -> dict[str, str]:
+    """A probe of level 2."""
+    return {
+        "subject": who,
+        "query": f"Where does {who} live?",
+        "answer": f"{who}ville",
+        "type": "simple question",
+        "level": "2",
+    }
