@@ -134,9 +134,9 @@ def prefix_ratios(said: Records, drop_eos: DropEos) -> Values:
     plain = log_likelihoods(said, drop_eos)
     after = tokens([item for item in said.likelihoods if item.kind == ANSWER_AFTER_PREFIX], drop_eos)
     behind = scores.per_question(said, zip(after.ids, mean(after, after.log_probs), strict=True))
+    first, second = np.abs(plain.numbers), np.abs(behind.numbers)  # a certain answer has −0 as well as 0
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.where((plain.numbers == 0) & (behind.numbers == 0), 1.0, behind.numbers / plain.numbers)
-    return replace(plain, numbers=ratios)
+        return replace(plain, numbers=np.where((first == 0) & (second == 0), 1.0, second / first))
 
 
 def lowest_log_probs(said: Records, k: float, drop_eos: DropEos, mode: Mode) -> Values:
