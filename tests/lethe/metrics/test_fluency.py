@@ -1,0 +1,59 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lethe.metrics import fluency
+from lethe.metrics.fluency import Config, distinct_ngrams, ngram_entropy
+from lethe.records import Records
+from tests.synthetic_records import generation, likelihood
+
+
+def test_the_entropy_of_five_words_with_one_run_twice():
+    # a b a b c: pairs ab ba ab bc, of which ab is half: H2 = ½·1 + 2·¼·2 = 1.5. Triples aba bab abc: H3 = log2 3.
+    # ½·(⅔·1.5 + 4/3·log2 3) = 0.5 + ⅔·log2 3
+    assert ngram_entropy("a b a b c", "words") == pytest.approx(0.5 + 2 / 3 * math.log2(3))
+
+
+def test_different_words_have_the_largest_entropy_and_one_word_over_and_over_none():
+    # Nine different words: 8 pairs and 7 triples, ½·(⅔·3 + 4/3·log2 7).
+    assert ngram_entropy("one two three four five six seven eight nine", "words") == pytest.approx(
+        1 + 2 / 3 * math.log2(7)
+    )
+    assert ngram_entropy("rain " * 40, "words") == 0.0
+    assert ngram_entropy("", "words") == ngram_entropy("rain", "words") == 0.0
+
+
+def test_in_the_mode_of_rwku_a_comma_is_a_word():
+    # a , b , a: four different pairs (a, | ,b | b, | ,a) and three different triples: ½·(⅔·2 + 4/3·log2 3).
+    # Without commas a b a: two pairs and one triple: ½·(⅔·1).
+    assert ngram_entropy("a, b, a", "rwku") == pytest.approx(2 / 3 + 2 / 3 * math.log2(3))
+    assert ngram_entropy("a, b, a", "words") == pytest.approx(1 / 3)
+
+
+def test_the_share_of_different_runs():
+    # Pairs of "a b a b c": three different ones of four.
+    assert distinct_ngrams("a b a b c", 2) == 3 / 4
+    assert distinct_ngrams("a", 2) == 1.0
+    assert distinct_ngrams("", 2) == distinct_ngrams("...", 2) == 0.0
+
+
+def test_every_answer_and_every_continued_text_counts_and_a_question_without_is_unscored():
+    said = Records(
+        [likelihood([-1.0], id=name) for name in ("q0", "q1")],
+        [generation("a", "a b c", id="q0"), generation("a", "a b c", id="q0", prompt="paraphrased_question")],
+    )
+    found = fluency.compute(said, Config(mode="words", distinct_ngram=1))
+    assert {name: (values.n, values.unscored) for name, values in found.items()} == {
+        "ngram_entropy": (1, 1),
+        "distinct_ngrams": (1, 1),
+    }
+
+
+@given(st.lists(st.sampled_from("abcd"), max_size=14))
+def test_the_entropy_lies_between_nothing_and_that_of_different_words(words):
+    runs = [max(len(words) - n + 1, 1) for n in (2, 3)]
+    largest = (2 / 3 * math.log2(runs[0]) + 4 / 3 * math.log2(runs[1])) / 2
+    assert -1e-12 <= ngram_entropy(" ".join(words), "words") <= largest + 1e-12
+    assert ngram_entropy(" ".join(words), "words") == pytest.approx(ngram_entropy(" ".join(words[::-1]), "words"))
