@@ -16,6 +16,7 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "combiner": {
         "sum": {"forget_weight": 0.5, "retain_weight": 2.0},
         "pcgrad": {"forget_weight": 0.5, "retain_weight": 2.0, "scope": "per_tensor", "epsilon": 1e-10},
+        "alternate": {"forget_weight": 0.5, "retain_weight": 2.0, "retain_steps_per_forget_step": 1},
         "sago": {"forget_weight": 0.5, "retain_weight": 2.0, "zero_policy": "paper"},
     },
     "optimizer": {"adamw": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1}},
