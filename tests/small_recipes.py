@@ -8,9 +8,31 @@ from lethe.recipes import KINDS, Component, Point, Training
 #: Settings of each shipped component at which a tiny model moves within a few steps.
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "forget_objective": {
+        "adaptive_rmu": {"layer": 1, "scale": 5.0},
+        "adversarial_labels": {"labels": "paper"},
+        "ceu": {"ignored_tokens": 0},
+        "controlled_ascent": {"token_keep_fraction": 0.8, "token_probability_floor": 1e-3, "forget_temperature": 2.0},
+        "dpo": {"beta": 0.1, "substitute": {"kind": "refusal", "candidates": 4, "draws": 1}},
+        "flat": {"divergence": "kl", "substitute": {"kind": "refusal", "candidates": 4, "draws": 1}},
         "grad_ascent": {},
+        "inverted_hinge": {},
+        "jensun": {"substitute": {"kind": "refusal", "candidates": 4, "draws": 1}},
+        "llmu": {
+            "ascent_weight": 0.5,
+            "mismatch_weight": 1.0,
+            "substitute": {"kind": "forget_answer", "candidates": 4, "draws": 2},
+        },
+        "margin": {},
+        "max_entropy": {"direction": "reverse"},
+        "mismatched_answers": {"substitute": {"kind": "forget_answer", "candidates": 4, "draws": 2}},
         "npo": {"beta": 0.1, "reduction": "sequence_sum"},
+        "random_labels": {},
+        "refusal": {"substitute": {"kind": "refusal", "candidates": 4, "draws": 1}},
+        "rmu": {"layer": 1, "coefficient": 20.0},
+        "satimp": {"beta1": 1.0, "beta2": 0.1},
         "simnpo": {"beta": 2.5, "margin": 0.0},
+        "undial": {"beta": 10.0},
+        "wga": {"beta": 1.0},
     },
     "retain_objective": {"nll": {}, "kl": {}},
     "combiner": {

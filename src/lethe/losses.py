@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lethe.batches import Batch
+from lethe.errors import ConfigError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -19,11 +20,13 @@ class Context:
     """What a loss may use beside the model and the batch.
 
     ``reference`` is a frozen copy of the model before unlearning, or None; ``seed`` is that of the run, for what is
-    drawn once. What is drawn anew in every step comes from torch's own generator, which every step seeds.
+    drawn once. What is drawn anew in every step comes from torch's own generator, which every step seeds. ``step`` is
+    the number of the step, from 0; a wrapper alone is told it.
     """
 
     reference: PreTrainedModel | None
     seed: int
+    step: int = 0
 
 
 def target_log_probs(model: PreTrainedModel, batch: Batch) -> Tensor:
@@ -34,6 +37,72 @@ def target_log_probs(model: PreTrainedModel, batch: Batch) -> Tensor:
 def log_distributions(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Natural-log probability of every token where a target is predicted, fp32: [targets, vocabulary]."""
     return _logits(model, batch).log_softmax(dim=-1)
+
+
+def block_outputs(model: PreTrainedModel, batch: Batch, layer: int) -> Tensor:
+    """Residual stream after block ``layer`` (from 0) where a target is predicted, fp32: [targets, width].
+
+    No block above runs: it costs (layer + 1) / L of a pass. Raises ConfigError for a layer that the model does not
+    have, and for one that no weight which may move has a part in.
+    """
+    from lethe import models  # seconds of import, as below
+
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    found = models.block_output(model, layer, **inputs)
+    if torch.is_grad_enabled() and not found.requires_grad:
+        raise ConfigError(
+            f"layer {layer}: the mask lets no weight up to there move; name a higher layer, or widen the mask."
+        )
+    return found[batch.predicts].float()
+
+
+def picked(values: Tensor, tokens: Tensor) -> Tensor:
+    """Of each row of ``values`` [targets, vocabulary] the one at its token of ``tokens`` [targets]: [targets]."""
+    return values.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+
+
+def without(values: Tensor, tokens: Tensor) -> Tensor:
+    """``values`` [targets, vocabulary] with minus infinity at the token of each row in ``tokens`` [targets]."""
+    return values.scatter(-1, tokens.unsqueeze(-1), -torch.inf)
+
+
+def soft_cross_entropies(probabilities: Tensor, log_distributions: Tensor) -> Tensor:
+    """Cross-entropy −Σ q log p with soft targets q, both [targets, vocabulary], in nats: [targets]."""
+    return -(probabilities * log_distributions).sum(-1)
+
+
+def mean_nll(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """Mean over sequences of the mean NLL of a sequence's targets, in nats: a scalar in [0, inf)."""
+    return -sequence_means(target_log_probs(model, batch), batch).mean()
+
+
+def places(batch: Batch) -> Tensor:
+    """Place of every target token in its own sequence, from 0: [targets]."""
+    lengths = sequence_lengths(batch)
+    starts = lengths.cumsum(0) - lengths
+    return torch.arange(len(batch.owner), device=batch.owner.device) - starts[batch.owner]
+
+
+def ranks(values: Tensor, batch: Batch) -> Tensor:
+    """Rank of every token's value [targets] in its own sequence, 0 for the largest; of equals the first: [targets]."""
+    falling = values.argsort(descending=True, stable=True)
+    order = falling[batch.owner[falling].argsort(stable=True)]
+    return torch.empty_like(order).index_put((order,), places(batch))
+
+
+def mean_over_kept(values: Tensor, kept: Tensor, batch: Batch) -> Tensor:
+    """Mean over sequences of the mean of the values [targets] that are ``kept`` [targets, bool]: a scalar.
+
+    A sequence of which nothing is kept counts as 0.
+    """
+    counts = sequence_sums(kept.to(values.dtype), batch)
+    return (sequence_sums(torch.where(kept, values, 0.0), batch) / counts.clamp(min=1)).mean()
+
+
+def steering_direction(width: int, seed: int) -> Tensor:
+    """A random unit vector of the positive orthant (RMU, arXiv:2403.03218), the same for a seed: [width]."""
+    drawn = torch.rand(width, generator=torch.Generator().manual_seed(seed))
+    return drawn / drawn.norm()
 
 
 def sequence_sums(values: Tensor, batch: Batch) -> Tensor:

@@ -149,6 +149,39 @@ def hidden_states(model: PreTrainedModel, **inputs: Tensor) -> Tensor:
     return model.base_model(**inputs, use_cache=False).last_hidden_state
 
 
+def block_output(model: PreTrainedModel, layer: int, **inputs: Tensor) -> Tensor:
+    """What block ``layer`` (from 0) adds up to in the residual stream, at every position [batch, time, width].
+
+    The forward ends there: no block above it runs. Raises ConfigError when the model has no such block.
+    """
+    blocks = _blocks(model)
+    if layer >= len(blocks):
+        raise ConfigError(f"layer {layer}: the model's blocks are numbered 0 to {len(blocks) - 1}; name one of them.")
+    hook = blocks[layer].register_forward_hook(_end_the_forward)
+    try:
+        model(**inputs, use_cache=False)
+    except _ForwardEndedError as ended:
+        return ended.output
+    finally:
+        hook.remove()
+    raise AssertionError("a block that was not run")
+
+
+class _ForwardEndedError(Exception):
+    def __init__(self, output: Tensor) -> None:
+        self.output = output
+
+
+def _end_the_forward(_module: nn.Module, _inputs: Any, output: Any) -> None:
+    raise _ForwardEndedError(output[0] if isinstance(output, tuple) else output)
+
+
+def _blocks(model: PreTrainedModel) -> nn.ModuleList:
+    # No name for them is common to all families, but the outermost list of that length is.
+    count = model.config.get_text_config().num_hidden_layers
+    return next(module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == count)
+
+
 def _has_plain_head(model: PreTrainedModel) -> bool:
     # Some architectures bend the logits after the head (soft caps, scales) or do more before it. Nothing in a
     # configuration says so for all of them, so one forward of two tokens is compared with the model's own logits.

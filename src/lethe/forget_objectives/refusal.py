@@ -1,0 +1,44 @@
+"""Refusal (TOFU, Maini et al., 2024, arXiv:2401.06121): learn to say "I don't know" to forget questions.
+
+The loss is the NLL of a sentence that declines to answer, drawn anew for each question in every step. Called
+IdkPO, IDK or PO in the literature (SOUL, arXiv:2404.18239). It is 0 when the refusal is certain. The true
+answer is never looked at: it often stays in the weights, behind the refusal.
+
+Deviation: released code averages over the tokens of a batch, here every refusal counts the same whatever its
+length. The sentences are Lethe's own list.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from torch import Tensor
+
+from lethe import losses, substitutes
+from lethe.batches import Batch
+from lethe.config import Section
+from lethe.losses import Context
+
+if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone is spared
+    from transformers import PreTrainedModel
+
+REFERENCE: Literal["none"] = "none"
+UNIT: Literal["sequence"] = "sequence"
+
+
+class Substitute(substitutes.Config):
+    """A refusal in place of the answer."""
+
+    kind: Literal["refusal"]
+
+
+class Config(Section):
+    """How many refusals a question gets."""
+
+    substitute: Substitute
+
+
+def loss(model: PreTrainedModel, batch: Batch, config: Config, context: Context) -> Tensor:
+    """Mean over refusals of their mean NLL, in nats: a scalar in [0, inf), to minimise."""
+    assert batch.substitute is not None
+    return losses.mean_nll(model, batch.substitute)
