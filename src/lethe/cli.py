@@ -8,7 +8,17 @@ from typing import Any
 
 from lethe import doors
 
-_COMPONENTS = ("forget_objective", "retain_objective", "combiner", "optimizer", "mask")
+_COMPONENTS = {
+    "forget_objective": "forget_objectives",
+    "retain_objective": "retain_objectives",
+    "combiner": "combiners",
+    "optimizer": "optimizers",
+    "mask": "masks",
+    "wrapper": "wrappers",
+    "edit": "edits",
+}
+_COMMON = ("nll", "adamw")  # what nearly every recipe has tells nothing of where it comes from
+_COSTS = Path("benchmarks/methods.json")
 
 # Imports stand inside the commands: `lethe --help` must not wait for what it does not use.
 
@@ -50,13 +60,14 @@ def table() -> None:
 
 
 def recipes() -> None:
-    """List the recipes of params.yaml, and which of them the grid runs."""
+    """List the recipes of params.yaml, with papers and cost, and which of them the grid runs."""
     from rich.table import Table
 
-    from lethe import config
+    from lethe import artifacts, config
 
     library, chosen = config.block("recipes"), config.block("grid", "recipes")
-    shown = Table()
+    costs = artifacts.read_json(_COSTS) if _COSTS.exists() else {}
+    shown = Table(caption="cost: seconds a step, relative to graddiff (python -m benchmarks.methods)")
     headings = (
         "recipe",
         "forget objective",
@@ -64,15 +75,26 @@ def recipes() -> None:
         "combiner",
         "optimizer",
         "mask",
+        "wrapper",
+        "edit",
+        "papers",
         "weights",
         "steps",
+        "cost",
         "in grid",
     )
     for heading in headings:
-        shown.add_column(heading)
+        shown.add_column(heading, no_wrap=heading == "recipe", overflow="fold")
     for name, recipe in library.items():
-        shown.add_row(name, *_parts(name, recipe), "yes" if name in chosen else "")
+        shown.add_row(name, *_parts(name, recipe), _cost(costs, name), "yes" if name in chosen else "")
     _console().print(shown)
+
+
+def papers() -> None:
+    """Print every component of the library with its papers, as the Markdown of docs/papers.md."""
+    from lethe import catalogue
+
+    print(catalogue.as_markdown(), end="")
 
 
 def publish() -> None:
@@ -97,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="The pipeline runs with `dvc repro`; its numbers stand in params.yaml.",
     )
     commands = parser.add_subparsers(metavar="command", required=True)
-    for command in (table, recipes, publish):
+    for command in (table, recipes, papers, publish):
         _add(commands, command)
     meaning = "Read the evaluation log of another project."
     imports = commands.add_parser("import", help=meaning, description=meaning)
@@ -123,7 +145,7 @@ def _console() -> Any:
 
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:  # a pipe or a log has no width of its own; lines must not be cut there
-        console.width = 160
+        console.width = 200
     return console
 
 
@@ -136,9 +158,26 @@ def _parts(name: str, recipe: Any) -> list[str]:
     from lethe.errors import ConfigError
 
     try:
-        training = recipe["training"]
-        named = ["none" if recipe[part] is None else recipe[part]["name"] for part in _COMPONENTS]
-        return [*named, training["weights"], str(training["steps"])]
+        named = {part: recipe[part] and recipe[part]["name"] for part in _COMPONENTS}
+        training = recipe["training"] or {"weights": "", "steps": ""}
+        return [*(name or "" for name in named.values()), _papers(named), training["weights"], str(training["steps"])]
     except (KeyError, TypeError):
         needed = ", ".join((*_COMPONENTS, "training"))
         raise ConfigError(f"{config.PARAMS}: recipes.{name}: not a recipe; give it {needed}.") from None
+
+
+def _papers(named: dict[str, str | None]) -> str:
+    from lethe import catalogue, registry
+
+    found: dict[str, None] = {}
+    for part, name in named.items():
+        if name in registry.names(_COMPONENTS[part]) and name not in _COMMON:
+            found |= dict.fromkeys(catalogue.entry(_COMPONENTS[part], name).papers[:1])
+    return " ".join(found)
+
+
+def _cost(costs: dict[str, Any], name: str) -> str:
+    try:
+        return f"{costs[name]['step_seconds'] / costs['graddiff']['step_seconds']:.2f}"
+    except KeyError:
+        return ""

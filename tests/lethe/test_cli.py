@@ -17,6 +17,8 @@ recipes:
     combiner: {name: sum}
     optimizer: {name: adamw}
     mask: {name: all}
+    wrapper: null
+    edit: null
     training: {weights: bf16_in_place, steps: 125}
   grad_ascent:
     forget_objective: {name: grad_ascent}
@@ -24,6 +26,8 @@ recipes:
     combiner: {name: sum}
     optimizer: {name: adamw}
     mask: {name: layers}
+    wrapper: null
+    edit: null
     training: {weights: fp32_master, steps: 60}
 """
 ROW = {
@@ -84,8 +88,17 @@ def test_recipes_lists_every_recipe_with_its_parts(
     npo = next(line for line in lines if " npo " in line)
     ascent = next(line for line in lines if "grad_ascent" in line)
     assert all(word in npo for word in ("nll", "sum", "adamw", "all", "bf16_in_place", "125", "yes"))
-    assert all(word in ascent for word in ("none", "layers", "fp32_master", "60"))
+    assert all(word in ascent for word in ("layers", "fp32_master", "60", "2210.01504"))
     assert "yes" not in ascent
+
+
+def test_recipes_tells_the_measured_cost(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("params.yaml").write_text(RECIPES.replace("  npo:", "  graddiff:", 1).replace("[npo]", "[graddiff]"))
+    seconds = {"graddiff": {"step_seconds": 0.5}, "grad_ascent": {"step_seconds": 0.3}}
+    artifacts.write_json(Path("benchmarks/methods.json"), seconds)
+    run(monkeypatch, "recipes")
+    ascent = next(line for line in capsys.readouterr().out.splitlines() if "grad_ascent" in line)
+    assert "0.60" in ascent  # 0.3 / 0.5
 
 
 def test_a_recipe_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,201 @@
+"""What a step of every recipe costs, relative to gradient difference.    python -m benchmarks.methods --tofu FOLDER
+
+Every recipe of params.yaml trains the same randomly initialised Llama of 5 million parameters on the same rows, on one
+thread, in a process of its own: seconds a step (the difference of a long and a short run, so that what is done once
+does not count), seconds done once, and peak memory. Beside them stands a plain loop of gradient difference: padded
+batches, full logits, the loss of transformers, one backward for each of the two terms.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lethe import batches, config, material, models, recipes, unlearning, vocabulary
+from lethe.batches import Encoding
+from lethe.checkpoints import Checkpoints
+from lethe.recipes import Point, Recipe
+from lethe.rows import Row
+from lethe.sources import tofu, world
+
+REFERENCE, PLAIN = "graddiff", "plain loop"
+SHORT, LONG = 1, 5
+SHAPE = {
+    "model_type": "llama",
+    "hidden_size": 256,
+    "intermediate_size": 688,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 8,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": True,
+}
+
+
+def main() -> None:
+    """Measure the recipes and print a table, or JSON with ``--json``."""
+    options = _options()
+    torch.set_num_threads(1)
+    setup = _setup(options.tofu, options.rows)
+    names = options.recipes or list(config.block("recipes"))
+    found = {}
+    for name in dict.fromkeys([REFERENCE, PLAIN, *names]):
+        found[name] = _in_a_process(name, setup, options.batch_size, options.repeats)
+        if not options.json:
+            print(_line(name, found[name], found[REFERENCE]), flush=True)
+    if options.json:
+        print(json.dumps(found, indent=2, sort_keys=True))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tofu", help="folder with the files of TOFU; without it the rows of the shipped world")
+    parser.add_argument("--recipes", nargs="*", help="names from params.yaml; all without it")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--rows", type=int, default=64, help="rows of each split that are used")
+    parser.add_argument("--repeats", type=int, default=3, help="the median of so many measurements counts")
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+def _setup(folder: str | None, count: int) -> tuple[Any, Any, Encoding, list[list[Row]]]:
+    """A model, its tokenizer, how rows are encoded, and forget, retain and general rows."""
+    if folder is None:
+        splits = world.load(world.Config(**config.block("prepare", "world")))
+    else:
+        splits = tofu.load(tofu.Config(path=folder, split="forget10", general=None))
+    rows = [splits.forget[:count], splits.retain[:count], (splits.general or splits.utility)[:count]]
+    texts = [text for split in (splits.retain, splits.utility) for row in split for text in (row.question, row.answer)]
+    tokenizer = vocabulary.train_tokenizer(texts, 4096)
+    encoding = Encoding(max_length=256, max_new_tokens=32, system_prompt=None)
+    return models.initialise(SHAPE, tokenizer, seed=0), tokenizer, encoding, rows
+
+
+def _in_a_process(name: str, setup: Any, batch_size: int, repeats: int) -> dict[str, Any]:
+    # Forked: imports and model are there at once, and the peak memory is that of one recipe.
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(
+        target=_measured, args=(sender, name, setup, batch_size, repeats)
+    )
+    process.start()
+    sender.close()
+    try:
+        return dict(receiver.recv())
+    except EOFError:
+        return {"error": "the process ended without an answer"}
+    finally:
+        process.join()
+
+
+def _measured(sender: Any, name: str, setup: Any, batch_size: int, repeats: int) -> None:
+    run = _plain_loop if name == PLAIN else _recipe_run(name, setup)
+    try:
+        run(setup, SHORT, batch_size)
+        pairs = [(run(setup, SHORT, batch_size), run(setup, LONG, batch_size)) for _ in range(repeats)]
+    except Exception as error:  # the table goes on with the next recipe and says what was wrong with this one
+        sender.send({"error": f"{type(error).__name__}: {error}"[:200]})
+        return
+    step = statistics.median((long - short) / (LONG - SHORT) for short, long in pairs)
+    once = statistics.median(short for short, _ in pairs) - SHORT * step
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    sender.send({"step_seconds": step, "once_seconds": once, "peak_megabytes": peak})
+
+
+def _recipe_run(name: str, setup: Any) -> Any:
+    recipe = recipes.read(name)
+    _, tokenizer, encoding, rows = setup
+    with tempfile.TemporaryDirectory() as folder:
+        there = Path(folder).resolve()
+        before = os.getcwd()
+        os.chdir(there)
+        try:
+            encoded = _encoded(recipe, tokenizer, encoding, rows)
+        finally:
+            os.chdir(before)
+
+    def run(setup: Any, steps: int, batch_size: int) -> float:
+        model = models.frozen_copy(setup[0]).requires_grad_(True)
+        with tempfile.TemporaryDirectory() as scratch:
+            given = material.Material(
+                encoded,
+                original=lambda: models.frozen_copy(setup[0]),
+                pad=int(tokenizer.pad_token_id),
+                seed=0,
+                checkpoints=Checkpoints(Path(scratch) / "run", "benchmark"),
+                title=name,
+            )
+            began = time.perf_counter()
+            unlearning.unlearn(model, given, _of_length(recipe, steps, batch_size))
+            return time.perf_counter() - began
+
+    return run
+
+
+def _encoded(recipe: Recipe, tokenizer: Any, encoding: Encoding, rows: list[list[Row]]) -> material.Rows:
+    from lethe import artifacts
+    from lethe.rows import dump_rows
+
+    for path, split in zip(material.FILES, rows, strict=True):
+        artifacts.write_text(path, dump_rows(split))
+    return material.read(tokenizer, recipe, encoding, seed=0)
+
+
+def _of_length(recipe: Recipe, steps: int, batch_size: int) -> Recipe:
+    if recipe.point is None:
+        return recipe
+    changes = {"steps": steps, "batch_size": batch_size, "accumulation": 1, "warmup_steps": 0, "checkpoint_steps": 1000}
+    training = recipe.point.training.model_copy(update=changes)
+    point: Point = replace(recipe.point, training=training)
+    return replace(recipe, point=point)
+
+
+def _plain_loop(setup: Any, steps: int, batch_size: int) -> float:
+    """Gradient difference as most public trainers write it."""
+    initial, tokenizer, encoding, rows = setup
+    model = models.frozen_copy(initial).requires_grad_(True).train()
+    forget, retain = (batches.encode_rows(tokenizer, split, encoding) for split in rows[:2])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    began = time.perf_counter()
+    for step in range(steps):
+        chosen = slice(step * batch_size % len(forget), step * batch_size % len(forget) + batch_size)
+        optimizer.zero_grad()
+        for sign, examples in ((-1.0, forget[chosen]), (1.0, retain[chosen])):
+            (sign * model(**_padded(examples, encoding.max_length, int(tokenizer.pad_token_id))).loss).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    return time.perf_counter() - began
+
+
+def _padded(examples: Any, longest: int, pad: int) -> dict[str, torch.Tensor]:
+    width = min(longest, max(len(example.ids) for example in examples))
+    ids = torch.full((len(examples), width), pad)
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
+    for index, example in enumerate(examples):
+        length = len(example.ids)
+        ids[index, :length] = torch.tensor(example.ids)
+        mask[index, :length] = 1
+        labels[index, length - example.num_targets : length] = ids[index, length - example.num_targets : length]
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def _line(name: str, found: dict[str, Any], reference: dict[str, Any]) -> str:
+    if "error" in found:
+        return f"{name:34} {found['error']}"
+    times = found["step_seconds"] / reference["step_seconds"]
+    memory = found["peak_megabytes"] / reference["peak_megabytes"]
+    step = f"{found['step_seconds']:7.3f} s a step {times:6.2f} ×"
+    peak = f"peak {found['peak_megabytes']:6.0f} MB {memory:5.2f} ×"
+    return f"{name:34} {step}   once {found['once_seconds']:6.2f} s   {peak}"
+
+
+if __name__ == "__main__":
+    main()
