@@ -13,7 +13,7 @@ the same kind. An attack gives every question a number, higher for a likelier me
 The intervals of AUC, difference and similarity draw the clusters of both sides anew, the same ones for both models.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, NamedTuple
 
@@ -110,6 +110,19 @@ def compared(model: Sides, retain: Sides, formulas: Mapping[str, Formula], boots
         name: _score([model, retain], float(formula(*map(np.asarray, pair))), formula(*drawn), bootstrap)
         for name, formula in formulas.items()
     }
+
+
+def combined(attacks: Sequence[tuple[Sides, Sides]], formula: Formula, bootstrap: Bootstrap) -> Score:
+    """What a formula makes of the AUCs [attacks, ...] of the model and of the retain model under several attacks.
+
+    ``attacks`` are pairs of model and retain model. Missing where one of them is, or where the formula gives NaN.
+    """
+    everything = [both for pair in attacks for both in pair]
+    if _is_missing(everything, bootstrap):
+        return _missing(everything)
+    aucs = np.array([[statistics.auc(*_scored(both)) for both in pair] for pair in attacks]).T
+    drawn = np.array([[statistics.resampled_aucs(*both, bootstrap) for both in pair] for pair in attacks])
+    return _score(everything, float(formula(*aucs)), formula(*drawn.swapaxes(0, 1)), bootstrap)
 
 
 def similarity(model: np.ndarray, retain: np.ndarray) -> np.ndarray:
