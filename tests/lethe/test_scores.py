@@ -1,7 +1,7 @@
 import numpy as np
 
 from lethe import scores
-from lethe.records import Records
+from lethe.records import TEXT, Records
 from lethe.scores import Score
 from tests.synthetic_records import generation, likelihood
 
@@ -27,3 +27,26 @@ def test_a_leaf_has_six_significant_digits_however_small_the_number():
 def test_every_split_but_the_three_known_ones_asks_about_utility():
     assert scores.is_utility("world_facts")
     assert not any(map(scores.is_utility, ("forget", "retain", "holdout")))
+
+
+def test_more_splits_about_forget_are_no_utility():
+    assert scores.is_forget("forget")
+    assert scores.is_forget("forget_level1")
+    assert not any(map(scores.is_forget, ("retain", "forgetting", "world_facts")))
+    assert not scores.is_utility("forget_level1")
+
+
+def test_texts_and_questions_are_all_records():
+    said = Records(
+        [likelihood([-1.0], id="q"), likelihood([-1.0], id="t", kind=TEXT)],
+        [generation("a", "a", id="q"), generation("b", "b", id="t", prompt=TEXT)],
+    )
+    for found, identity in ((scores.questions(said), "q"), (scores.texts(said), "t")):
+        assert [item.id for item in (*found.likelihoods, *found.generations)] == [identity] * 2
+
+
+def test_what_was_not_asked_stays_on_forget_alone():
+    nothing = scores.per_question(Records([], []), [])
+    for split, names in (("forget", ["m"]), ("forget_texts", []), ("retain", [])):
+        said = Records([likelihood([-1.0], split=split)], [])
+        assert list(scores.where_asked({"m": nothing}, said)) == names

@@ -6,7 +6,7 @@ import pytest
 from lethe import config, interviews, scoring
 from lethe.errors import ArtifactError, ConfigError
 from lethe.records import Records
-from tests.synthetic_records import BOOTSTRAP, SCHEMES, model_records
+from tests.synthetic_records import BOOTSTRAP, SCHEMES, model_records, text_records
 
 PARAMS = """
 metrics:
@@ -172,6 +172,35 @@ def test_what_is_missing_is_said_with_what_it_needs(wanted, caplog):
     }  # fmt: skip
     said_so = "truth_ratio is missing on forget, retain, holdout, world_facts; it needs likelihoods, paraphrased"
     assert said_so in caplog.text
+
+
+def test_metrics_of_texts_and_of_questions_do_not_dilute_each_other(wanted):
+    config.PARAMS.write_text(PARAMS + "  verbatim_memorization: {mode: muse, ngram: 3}\n")
+    wanted = scoring.metrics()
+    texts = text_records(0.9, "forget")
+    mixed = []
+    for name, known in (("npo-0", 0.3), ("target", 0.97), ("retain", 0.3)):
+        asked = model_records({"forget": known, **OTHERS})
+        both = Records(asked.likelihoods + texts.likelihoods, asked.generations + texts.generations)
+        mixed.append(interviews.interview(name, {"none": both}))
+    scores = scored(mixed[0], wanted, *mixed[1:])["conditions"]["none"]
+    # 24 questions and 6 texts: each metric counts its own, and probability both.
+    counts = {name: scores["forget"][name]["n"] for name in ("rouge", "verbatim_memorization", "probability")}
+    assert counts == {"rouge": 24, "verbatim_memorization": 6, "probability": 30}
+    assert scores["forget"]["rouge"] == scored(said("npo-0", 0.3, schemes=()), wanted[:-1], *(
+        said(name, known, schemes=()) for name, known in (("target", 0.97), ("retain", 0.3))
+    ))["conditions"]["none"]["forget"]["rouge"]  # fmt: skip
+    assert "verbatim_memorization" not in scores["retain"]
+
+
+def test_a_metric_without_its_data_is_missing_on_forget_with_the_reason(wanted, caplog):
+    config.PARAMS.write_text(PARAMS + "  verbatim_memorization: {mode: muse, ngram: 3}\n")
+    caplog.set_level("INFO", logger="lethe")
+    scores = scored(said("npo-0", 0.3), scoring.metrics())["conditions"]["none"]
+    assert scores["forget"]["verbatim_memorization"] == {
+        "value": None, "low": None, "high": None, "n": 0, "unscored": 0,
+    }  # fmt: skip
+    assert "verbatim_memorization is missing on forget; it needs text continuations." in caplog.text
 
 
 def test_membership_inference_reaches_its_gate(wanted):

@@ -74,6 +74,37 @@ def test_no_utility_group_has_the_name_of_a_split(name):
     )
 
 
+def test_no_utility_group_has_a_name_like_a_split_about_forget():
+    assert "subset 'forget_level1' names a split" in refusal(utility=[row("u0", subset="forget_level1")])
+
+
+def test_what_a_source_asks_stands_in_the_place_of_forget_and_retain_or_beside_them():
+    asked = {"retain": [row("a0"), row("a1"), row("a2")], "forget_level1": [row("f0")]}
+    questions = splits.questions(replace(GOOD, asked=asked), 1)
+    assert [(item.subset, item.id) for item in questions] == [
+        ("forget", "f0"),
+        ("forget", "f1"),
+        ("retain", "a0"),  # all three, though one retain row is wanted
+        ("retain", "a1"),
+        ("retain", "a2"),
+        ("holdout", "h0"),
+        ("forget_level1", "f0"),  # what is unlearned may be asked once more in a split of its own
+        ("facts", "u0"),
+    ]
+    instead = splits.questions(replace(GOOD, asked={"forget": [row("a0")]}), 1)
+    assert [item.id for item in instead if item.subset == "forget"] == ["a0"]
+
+
+def test_an_id_that_is_asked_twice_in_one_split_is_named():
+    assert "'a0' stands 2 times" in refusal(asked={"forget_level1": [row("a0"), row("a0")]})
+
+
+def test_rows_go_together_by_their_subset_in_order():
+    rows = [row("a", subset="x"), row("b", subset="y"), row("c", subset="x")]
+    grouped = {name: [item.id for item in group] for name, group in splits.by_subset(rows).items()}
+    assert grouped == {"x": ["a", "c"], "y": ["b"]}
+
+
 def test_near_duplicates_by_hand():
     forget = [
         Row(id="f0", cluster="a", text="one two three four five"),  # shares "two three four" with retain

@@ -132,3 +132,53 @@ def test_what_is_written_is_what_is_read_whatever_the_words(tmp_path: Path, cont
     file = tmp_path / "rows.jsonl"
     file.write_text(dump_rows(rows), encoding="utf-8")
     assert read_rows(file) == rows
+
+
+CHOICE = {"question": "Where was Ada born?", "choices": ["Oslo", "Turin"], "answer": 1, "subset": "towns"}
+
+
+def test_multiple_choice_about_forget_is_asked_and_never_unlearned(tmp_path: Path) -> None:
+    loaded = load(tmp_path, TEXT, CHOICE)
+    assert [row.id for row in loaded.forget] == ["forget-1"]
+    assert {split: [row.id for row in rows] for split, rows in loaded.asked.items()} == {
+        "forget_towns_choice": ["forget-2-shift0", "forget-2-shift1"]
+    }
+    asked = loaded.asked["forget_towns_choice"]
+    assert asked[0].question == "Where was Ada born?\nA. Oslo\nB. Turin"
+    assert [(row.answer, row.perturbed_answers, row.cluster) for row in asked] == [
+        ("B", ("A",), "forget-2"),
+        ("A", ("B",), "forget-2"),
+    ]
+
+
+def test_multiple_choice_about_other_knowledge_is_utility(tmp_path: Path) -> None:
+    unnamed = {name: value for name, value in CHOICE.items() if name != "subset"}
+    utility = write(tmp_path / "utility.jsonl", CHOICE, unnamed, {**QUESTION, "subset": "plain"})
+    loaded = load(tmp_path, TEXT, utility=utility)
+    subsets = ["towns_choice"] * 2 + ["multiple_choice"] * 2 + ["plain"]
+    assert [row.subset for row in loaded.utility] == subsets
+    assert loaded.asked == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"choices": ["Oslo"]},
+        {"choices": ["Oslo", "Oslo"]},
+        {"choices": "ab"},
+        {"choices": ["Oslo", " "]},
+        {"choices": ["Oslo", 3]},
+        {"answer": 2},
+        {"answer": -1},
+        {"answer": "Turin"},
+    ],
+)
+def test_multiple_choice_that_does_not_fit_is_reported(tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"forget\.jsonl, line 2: choices: expected two to 26 different texts, and the"):
+        load(tmp_path, TEXT, CHOICE | change)
+
+
+def test_retain_cannot_be_multiple_choice(tmp_path: Path) -> None:
+    retain = write(tmp_path / "kept.jsonl", {**CHOICE, "answer": "B"})
+    with pytest.raises(DataError, match=r"kept\.jsonl, line 1: choices: unknown field"):
+        load(tmp_path, TEXT, retain=retain)

@@ -1,3 +1,4 @@
+import copy
 import json
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def test_a_question_stands_behind_as_many_examples_as_asked_for(folder: Path) ->
 
 
 def test_the_prompt_of_a_model_without_a_chat_template_is_that_of_muse(folder: Path) -> None:
-    tokenizer = tiny.tiny_tokenizer()
+    tokenizer = copy.deepcopy(tiny.tiny_tokenizer())
     tokenizer.chat_template = None
     row = load(folder, shots=2).utility[0]
     who = "Who is retain_qa"
