@@ -7,7 +7,7 @@ from lethe.checkpoints import Checkpoints, fingerprint
 
 
 def main(recipe: str, seed: int) -> None:
-    """Write the unlearned model and its learning curve."""
+    """Write the unlearned model, its adapter if the recipe keeps one, and its learning curve."""
     settings, name = recipes.from_resolved(artifacts.recipe(recipe)), artifacts.cell(recipe, seed)
     encoding = config.section(batches.Encoding, "encoding", str(config.block("data")))
     target = artifacts.model("target")
@@ -23,7 +23,8 @@ def main(recipe: str, seed: int) -> None:
         title=f"unlearn {name}",
     )
     curve = unlearning.unlearn(model, given, settings)
-    models.save_trained(model, tokenizer, name, curve, dtype=str(config.block("release_dtype")))
+    dtype = str(config.block("release_dtype"))
+    models.save_trained(model, tokenizer, name, curve, dtype=dtype, adapter=given.adapter)
     given.checkpoints.clear()
 
 

@@ -25,6 +25,7 @@ CHECK = DATA / "check.json"  # what made target and retain model acceptable cont
 RECIPES = DATA / "recipes"
 MODELS = DATA / "models"
 BASE = MODELS / "base"
+ADAPTER = "adapter.safetensors"  # beside the merged weights of a model, when a recipe keeps it
 CONTROLS = ("target", "retain")
 METRICS = DATA / "metrics"
 RECORDS = DATA / "records"

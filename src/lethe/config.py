@@ -2,12 +2,13 @@
 
 import difflib
 import functools
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
 from lethe.errors import ConfigError
@@ -20,6 +21,17 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
+
+def _regular_expression(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression ({error})") from None
+    return pattern
+
+
+#: A regular expression, checked when it is read.
+Pattern = Annotated[str, AfterValidator(_regular_expression)]
 
 SectionType = TypeVar("SectionType", bound=Section)
 

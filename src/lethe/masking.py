@@ -45,3 +45,10 @@ class Mask:
         with torch.no_grad():
             for (parameter, choice), before in zip(self._parts, self._before, strict=True):
                 parameter.copy_(torch.where(choice, parameter, before))
+
+
+def whole(choice: Tensor) -> bool | Tensor:
+    """True or False where a choice says the same of all elements: such a parameter needs no gate and no copy."""
+    if bool(choice.all()):
+        return True
+    return choice if bool(choice.any()) else False

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lethe import artifacts, batches, substitutes
@@ -14,6 +14,7 @@ from lethe.recipes import Recipe
 from lethe.rows import read_rows
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 #: What the rows are read from; a run depends on all of them.
@@ -22,11 +23,15 @@ FILES = (artifacts.FORGET, artifacts.RETAIN, artifacts.GENERAL)
 
 @dataclass(frozen=True)
 class Rows:
-    """Tokenised rows: what is forgotten, what is retained, and what is about other things, if the source has that."""
+    """Tokenised rows: what is forgotten, what is retained, and what is about other things, if the source has that.
+
+    ``clusters`` tells of each forget row, by its id, the author, document or entity that it is about.
+    """
 
     forget: Sequence[Example]
     retain: Sequence[Example]
     general: Sequence[Example]
+    clusters: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Material:
     """Rows, and how to go on after an interruption.
 
     ``original`` loads the model before unlearning once more; it costs a second model in memory. ``pad`` is the token
-    that fills batches.
+    that fills batches. ``adapter`` is filled by a run that trains an adapter and is to keep it.
     """
 
     rows: Rows
@@ -43,6 +48,7 @@ class Material:
     seed: int
     checkpoints: Checkpoints
     title: str
+    adapter: dict[str, Tensor] = field(default_factory=dict)
 
 
 def read(tokenizer: PreTrainedTokenizerBase, recipe: Recipe, encoding: Encoding, *, seed: int) -> Rows:
@@ -62,4 +68,4 @@ def read(tokenizer: PreTrainedTokenizerBase, recipe: Recipe, encoding: Encoding,
         else substitutes.encode(tokenizer, forget, retain, encoding, wanted, seed=seed)
     )
     others = (batches.encode_rows(tokenizer, rows, encoding) for rows in (retain, general))
-    return Rows(encoded, *others)
+    return Rows(encoded, *others, clusters={row.id: row.cluster for row in forget})

@@ -1,12 +1,14 @@
 """Loading, saving and calling causal language models and their tokenizers: safetensors only, no remote code."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -113,10 +115,14 @@ def save_trained(
     curve: list[dict[str, float]],
     *,
     dtype: str,
+    adapter: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Put a trained model and its learning curve in their places under ``data/``."""
+    """Put a trained model and its learning curve in their places under ``data/``, and an adapter beside the model."""
     with artifacts.replacing(artifacts.model(name)) as folder:
         save(model, tokenizer, folder, dtype=dtype)
+        if adapter:
+            save_file(dict(adapter), folder / artifacts.ADAPTER)
+            (folder / artifacts.ADAPTER).chmod(0o644)
     artifacts.write_json(artifacts.curve(name), curve)
 
 

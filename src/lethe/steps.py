@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lethe import batches, losses, substitutes, training
+from lethe import batches, losses, perturbation, substitutes, training
 from lethe.batches import Batch, Example
 from lethe.losses import Context
 from lethe.masking import Mask
 from lethe.moments import Moment, Probe
+from lethe.perturbation import movable
 from lethe.recipes import Component, Point
 from lethe.training import Gradients
 
@@ -79,20 +80,24 @@ def terms(setting: Setting, step: int) -> list[list[Piece]]:
 
 
 def _pieces(setting: Setting, rows: list[Example], step: int) -> list[Batch]:
-    size, device = setting.point.training.batch_size, setting.model.device
-    chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
-    found = [batches.collate(chunk, pad=setting.pad, device=device) for chunk in chunks]
-    wanted = substitute(setting.point.forget_objective)
+    device, seed = setting.model.device, setting.context.seed
+    return collated(rows, setting.point, step, seed=seed, pad=setting.pad, device=device)
+
+
+def collated(
+    rows: Sequence[Example], point: Point, step: int, *, seed: int, pad: int, device: torch.device
+) -> list[Batch]:
+    """The rows in batches of ``batch_size``, with the substitutes that a step draws for those that have some."""
+    size, wanted = point.training.batch_size, substitute(point.forget_objective)
+    found = [batches.collate(rows[start : start + size], pad=pad, device=device) for start in range(0, len(rows), size)]
     if wanted is None or not rows[0].substitutes:
         return found
-    others = substitutes.drawn(rows, wanted.draws, step, seed=setting.context.seed)
+    others = substitutes.drawn(rows, wanted.draws, step, seed=seed)
     width = size * wanted.draws
+    drawn = [others[start : start + width] for start in range(0, len(others), width)]
     return [
-        replace(
-            batch,
-            substitute=batches.collate(others[index * width : (index + 1) * width], pad=setting.pad, device=device),
-        )
-        for index, batch in enumerate(found)
+        replace(batch, substitute=batches.collate(chunk, pad=pad, device=device))
+        for batch, chunk in zip(found, drawn, strict=True)
     ]
 
 
@@ -129,9 +134,9 @@ def _separate(setting: Setting, step: int) -> dict[str, float]:
     """Two gradients, one for each objective over the whole window, and then the combiner, in place."""
     parameters = movable(setting.model)
     forget_pieces, retain_pieces = terms(setting, step)
-    forget_loss = _forget_backward(setting, forget_pieces)
+    forget_loss = _forget_backward(setting, forget_pieces, step)
     forget = [_taken(parameter) for parameter in parameters]
-    retain_loss = plain_backward(retain_pieces)
+    retain_loss = perturbation.backward(retain_pieces)
     retain = [_taken(parameter) for parameter in parameters]
     _refresh_mask(setting, step, forget)
     kept = [gradient.clone() for gradient in forget]  # the combiner writes over the other
@@ -147,7 +152,7 @@ def _in_turn(setting: Setting, step: int) -> dict[str, float]:
     combiner, alone = setting.point.combiner, setting.point.retain_objective is None
     turn = "forget" if alone else combiner.module.turn(step, combiner.config)
     pieces = terms(setting, step)[0 if turn == "forget" else 1]
-    loss = _forget_backward(setting, pieces) if turn == "forget" else plain_backward(pieces)
+    loss = _forget_backward(setting, pieces, step) if turn == "forget" else perturbation.backward(pieces)
     parameters = movable(setting.model)
     mine = [_taken(parameter) for parameter in parameters]
     if turn == "forget":
@@ -197,26 +202,12 @@ def _combine(setting: Setting, forget: list[Tensor], retain: list[Tensor], momen
     return list(combiner.module.combine(forget, retain, combiner.config, moment))
 
 
-def _forget_backward(setting: Setting, pieces: list[Piece]) -> float:
+def _forget_backward(setting: Setting, pieces: list[Piece], step: int) -> float:
     wrapper = setting.point.wrapper
     if wrapper is None:
-        return plain_backward(pieces)
-    return float(wrapper.module.backward(pieces, setting.model, wrapper.config, setting.context))
-
-
-def plain_backward(pieces: list[Piece]) -> float:
-    """Add the gradient of the sum of the pieces to ``parameter.grad``, and return the sum."""
-    total = 0.0
-    for piece in pieces:
-        value = piece()
-        value.backward()
-        total += value.item()
-    return total
-
-
-def movable(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters that a gradient may reach, in order."""
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+        return perturbation.backward(pieces)
+    context = replace(setting.context, step=step)
+    return float(wrapper.module.backward(pieces, setting.model, wrapper.config, context))
 
 
 def _taken(parameter: nn.Parameter) -> Tensor:

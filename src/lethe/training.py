@@ -38,13 +38,14 @@ def run(
     title: str,
     mask: Mask | None = None,
     memory: dict[str, Tensor] | None = None,
+    after_step: Callable[[int], None] | None = None,
 ) -> Curve:
     """Train ``model`` in place for ``training.steps`` steps and return its learning curve, one entry a step.
 
     A run that was killed goes on from its last checkpoint and ends with the same bytes. Weights are fp32 masters, or,
     with ``bf16_in_place``, rounded to bfloat16 after every step as a plain bf16 training loop does. Weights that
-    ``mask`` keeps are where they were, bit for bit. ``memory`` is what gradients, mask or combiner remember between
-    steps; it is part of every checkpoint.
+    ``mask`` keeps are where they were, bit for bit. ``memory`` is what gradients, mask, combiner or wrapper remember
+    between steps; it is part of every checkpoint. ``after_step`` is called with the number of each step that is done.
 
     Raises NotFiniteError when a loss or a gradient is NaN or infinite.
     """
@@ -68,6 +69,8 @@ def run(
         _step(optimizer, training, step)
         if mask is not None:
             mask.restore()
+        if after_step is not None:
+            after_step(step)
         curve.append({"step": step + 1, **numbers})
         report(step + 1, numbers)
         if (step + 1) % training.checkpoint_steps == 0 and step + 1 < training.steps:

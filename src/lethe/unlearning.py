@@ -1,13 +1,15 @@
 """Unlearning: training at a point of the product space, then an edit of the weights; either may be absent."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lethe import batches, importance, losses, models, steps, training
+from lethe import batches, importance, losses, models, perturbation, steps, training
 from lethe.batches import Batch, Example
 from lethe.losses import Context
 from lethe.masking import Mask
@@ -33,21 +35,34 @@ def unlearn(model: PreTrainedModel, material: Material, recipe: Recipe) -> Curve
 
 
 def train(model: PreTrainedModel, material: Material, point: Point) -> Curve:
-    """Train ``model`` in place to forget; every step takes the next forget rows and retain rows drawn beside them."""
+    """Train ``model`` in place to forget; every step takes the next forget rows and retain rows drawn beside them.
+
+    However it ends, the model is an ordinary one of its class, all of whose parameters may move.
+    """
     forget = material.rows.forget
     if _reference(point.forget_objective) == "log_probs":
         forget = with_references(model, forget, point.training, pad=material.pad)
     context = Context(frozen(model, point), material.seed)
-    rows = replace(material.rows, forget=forget)
-    mask = _mask(model, rows, point, context, pad=material.pad)
-    memory: dict[str, Tensor] = {}
     retain = material.rows.general if point.retain_rows == "general" else material.rows.retain
-    setting = Setting(model, point, forget, retain, context, material.pad, memory, mask)
-    optimizer = point.optimizer.module.build(steps.movable(model), point.optimizer.config)
+    rows = replace(material.rows, forget=forget, retain=retain)
+    _of(point.mask, "enter")(model, point.mask.config, material.seed)
+    try:
+        return _run(model, material, point, rows, context)
+    finally:
+        material.adapter.update(_of(point.mask, "leave")(model, point.mask.config) or {})
+        model.requires_grad_(True)
+
+
+def _run(model: PreTrainedModel, material: Material, point: Point, rows: Rows, context: Context) -> Curve:
+    memory: dict[str, Tensor] = {}
+    mask = _mask(model, rows, point, context, pad=material.pad)
+    setting = Setting(model, point, rows.forget, rows.retain, context, material.pad, memory, mask)
+    optimizer = point.optimizer.module.build(perturbation.movable(model), point.optimizer.config)
     gradients = steps.gradients(setting)
     if point.optimizer.module.GRADIENT == "own":
         gradients = point.optimizer.module.gradients(gradients, steps.probe(setting), optimizer)
-    return training.run(
+    wrapper = None if point.wrapper is None else point.wrapper.config
+    curve = training.run(
         model,
         gradients,
         optimizer,
@@ -57,7 +72,16 @@ def train(model: PreTrainedModel, material: Material, point: Point) -> Curve:
         title=material.title,
         mask=mask,
         memory=memory,
+        after_step=lambda step: _of(point.wrapper, "after_step")(model, step, wrapper, memory),
     )
+    _of(point.wrapper, "finish")(model, wrapper, memory)
+    return curve
+
+
+def _of(component: Component | None, name: str) -> Callable[..., Any]:
+    """The function of that name that a component may have; one that does nothing when it has none."""
+    function: Callable[..., Any] = getattr(component and component.module, name, lambda *_: None)
+    return function
 
 
 def with_references(
@@ -84,7 +108,8 @@ def _scored(model: PreTrainedModel, examples: Sequence[Example], settings: Train
 
 
 def _mask(model: PreTrainedModel, rows: Rows, point: Point, context: Context, *, pad: int) -> Mask:
-    """The mask of a recipe, chosen on the model as it is before training."""
+    """The mask of a recipe, chosen on the model before training; what an objective draws there hangs on the seed."""
+    torch.manual_seed(context.seed)
     wanted = point.mask.module.SIGNALS
     signals = {name: _signal(name, model, rows, point, context, pad=pad) for name in sorted(wanted)}
     return Mask(model, point.mask.module.select(model, point.mask.config, signals))
@@ -100,11 +125,15 @@ def _signal(
         return importance.fisher(model, examples, batch_size=1, pad=pad)
     assert objective is not None
 
-    def loss(batch: Batch) -> Tensor:
-        value: Tensor = objective.module.loss(model, batch, objective.config, context)
-        return value
+    def piece(batch: Batch) -> Tensor:
+        with training.in_compute_dtype(point.training, model.device):
+            loss: Tensor = objective.module.loss(model, batch, objective.config, context)
+        return loss * len(batch)
 
-    return importance.summed_gradient(model, examples, loss, batch_size=point.training.batch_size, pad=pad)
+    found = steps.collated(examples, point, 0, seed=context.seed, pad=pad, device=model.device)
+    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    _, gradients = perturbation.gradient([partial(piece, batch) for batch in found], list(named.values()))
+    return dict(zip(named, gradients, strict=True))
 
 
 def frozen(model: PreTrainedModel, point: Point) -> PreTrainedModel | None:

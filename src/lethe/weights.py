@@ -6,15 +6,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from lethe import artifacts
 from lethe.errors import ArtifactError
 
 
 def read(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of a checkpoint by name, from all of its safetensors files.
+    """Every tensor of a checkpoint by name, from all of its safetensors files; an adapter kept beside it is none.
 
     Raises ArtifactError when there is none or one is damaged.
     """
-    files = sorted(folder.glob("*.safetensors"))
+    files = sorted(file for file in folder.glob("*.safetensors") if file.name != artifacts.ADAPTER)
     if not files:
         raise ArtifactError(f"{folder}: no safetensors file here; run `dvc repro` to make the checkpoint.")
     return {name: tensor for file in files for name, tensor in _tensors(file).items()}

@@ -6,11 +6,11 @@ RMU (Li et al., 2024, arXiv:2403.03218), for example, edits ``layers\.(5|6|7)\.m
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from lethe.config import Section
+from lethe.config import Pattern, Section
 from lethe.errors import ConfigError
 from lethe.masking import Signals
 
@@ -18,17 +18,6 @@ if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone 
     from transformers import PreTrainedModel
 
 SIGNALS: frozenset[str] = frozenset()
-
-
-def _regular_expression(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"not a regular expression ({error})") from None
-    return pattern
-
-
-Pattern = Annotated[str, AfterValidator(_regular_expression)]
 
 
 class Config(Section):

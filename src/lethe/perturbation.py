@@ -1,0 +1,115 @@
+"""Losses and gradients at other weights than the present ones, which come back bit for bit: what wrappers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+#: Losses, each a scalar, whose values sum to the loss of a step at the weights as they stand.
+Pieces = Sequence[Callable[[], Tensor]]
+
+
+def movable(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that a gradient may reach, in order."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def backward(pieces: Pieces, weight: float = 1.0) -> float:
+    """Add ``weight`` times the gradient of the sum of the pieces to ``parameter.grad``, and return the sum."""
+    total = 0.0
+    for piece in pieces:
+        value = piece()
+        (value if weight == 1 else weight * value).backward()
+        total += value.item()
+    return total
+
+
+def loss(pieces: Pieces) -> float:
+    """The sum of the pieces, without a gradient."""
+    with torch.no_grad():
+        return float(sum(piece().item() for piece in pieces))
+
+
+def gradient(pieces: Pieces, parameters: Sequence[nn.Parameter]) -> tuple[float, list[Tensor]]:
+    """The sum of the pieces and its gradient, one tensor a parameter; ``parameter.grad`` is left as it was."""
+    held = [parameter.grad for parameter in parameters]
+    for parameter in parameters:
+        parameter.grad = None
+    total = backward(pieces)
+    found = [
+        torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.detach() for parameter in parameters
+    ]
+    for parameter, before in zip(parameters, held, strict=True):
+        parameter.grad = before
+    return total, found
+
+
+def add_hessian_product(
+    pieces: Pieces, parameters: Sequence[nn.Parameter], vector: Sequence[Tensor], *, weight: float
+) -> None:
+    """Add ``weight`` times Hessian × ``vector`` to ``parameter.grad``: a second backward through the first.
+
+    The Hessian is that of the sum of the pieces, so it may be taken piece by piece.
+    """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    for piece in pieces:
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+            first = torch.autograd.grad(piece(), parameters, create_graph=True, allow_unused=True)
+            products = [(one * other).sum() for one, other in zip(first, vector, strict=True) if one is not None]
+            (weight * torch.stack(products).sum()).backward()
+
+
+def add_to_gradients(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> None:
+    """Add one tensor to each ``parameter.grad``."""
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.grad = value if parameter.grad is None else parameter.grad.add_(value)
+
+
+def norm(tensors: Sequence[Tensor]) -> float:
+    """L2 norm of all tensors as one vector."""
+    return float(
+        torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(tensor.float()) for tensor in tensors]))
+    )
+
+
+@contextmanager
+def restored(parameters: Sequence[Tensor]) -> Iterator[None]:
+    """Whatever happens to the values of these parameters inside, afterwards they are back, bit for bit.
+
+    Taking away what was added would not do: (θ + ε) − ε is not θ in floating point.
+    """
+    before = [parameter.detach().clone() for parameter in parameters]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, value in zip(parameters, before, strict=True):
+                parameter.copy_(value)
+
+
+@contextmanager
+def moved(parameters: Sequence[nn.Parameter], direction: Sequence[Tensor], length: float) -> Iterator[None]:
+    """Inside, the parameters stand ``length`` times ``direction`` away; afterwards they are back, bit for bit."""
+    with restored(parameters):
+        with torch.no_grad():
+            for parameter, step in zip(parameters, direction, strict=True):
+                parameter.add_(step, alpha=length)
+        yield
+
+
+class Draws:
+    """The state of torch's generators now, so that a second pass draws the same dropout and the same labels."""
+
+    def __init__(self) -> None:
+        self._cpu = torch.get_rng_state()
+        self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+
+    def again(self) -> None:
+        """Stand again where the generators stood."""
+        torch.set_rng_state(self._cpu)
+        if self._cuda:
+            torch.cuda.set_rng_state_all(self._cuda)

@@ -1,0 +1,92 @@
+"""Which scores are high: one threshold over all tensors at once, exact, in memory of one tensor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+import torch
+from pydantic import model_validator
+from torch import Tensor
+
+from lethe.config import Section
+from lethe.errors import ConfigError, NotFiniteError
+
+_HALF = 2**16  # an fp32 number is looked up by its upper and then by its lower 16 bits
+
+
+class Threshold(Section):
+    """Where high begins, over the scores of all tensors together.
+
+    ``percentile``: so many percent of the scores lie below (0: none; numpy's linear rule). ``mean_plus_std``: so many
+    standard deviations (of the population) above the mean. ``top_fraction``: the highest scores, this share of all.
+    """
+
+    kind: Literal["percentile", "mean_plus_std", "top_fraction"]
+    value: float
+
+    @model_validator(mode="after")
+    def _fits(self) -> Threshold:
+        if self.kind == "percentile" and not 0 <= self.value <= 100:
+            raise ValueError(f"a percentile is from 0 to 100, not {self.value:g}")
+        if self.kind == "top_fraction" and not 0 < self.value <= 1:
+            raise ValueError(f"a top_fraction is above 0 and at most 1, not {self.value:g}")
+        return self
+
+
+def high(scores: Mapping[str, Tensor], threshold: Threshold) -> dict[str, Tensor]:
+    """Where each score, fp32 and at least 0, reaches the threshold: True there. Ties with it are high.
+
+    Raises NotFiniteError for a score that is not finite, and ConfigError when no score is high.
+    """
+    _require_finite(scores)
+    level = _level(scores.values(), threshold)
+    found = {name: tensor >= level for name, tensor in scores.items()}
+    if not any(bool(choice.any()) for choice in found.values()):
+        raise ConfigError(f"mask.threshold: no score reaches {level:.4g} ({threshold}); lower mask.threshold.value.")
+    return found
+
+
+def kth_smallest(scores: Collection[Tensor], rank: int) -> float:
+    """The score of this rank, from 0 for the smallest, among all entries; fp32 scores of at least 0.
+
+    Exact without a sort: numbers that are not negative stand in the order of their bits.
+    """
+    upper, rank = _bucket(sum(torch.bincount(_bits(part) >> 16, minlength=_HALF // 2) for part in scores), rank)
+    ending = (_bits(part) for part in scores)
+    counts = sum(torch.bincount(bits[bits >> 16 == upper] & (_HALF - 1), minlength=_HALF) for bits in ending)
+    lower, _ = _bucket(counts, rank)
+    return float(torch.tensor(upper * _HALF + lower, dtype=torch.int32).view(torch.float32))
+
+
+def _level(scores: Collection[Tensor], threshold: Threshold) -> float:
+    count = sum(part.numel() for part in scores)
+    if threshold.kind == "mean_plus_std":
+        mean = sum(float(part.sum(dtype=torch.float64)) for part in scores) / count
+        squares = sum(float((part.double() - mean).square().sum()) for part in scores)
+        return float(mean + threshold.value * math.sqrt(squares / count))
+    if threshold.kind == "top_fraction":
+        return kth_smallest(scores, count - max(1, round(threshold.value * count)))
+    # Between two neighbouring scores no score lies, so the upper one stands for numpy's value between them.
+    return kth_smallest(scores, math.ceil(threshold.value * (count - 1) / 100))
+
+
+def _bits(part: Tensor) -> Tensor:
+    return part.flatten().view(torch.int32)
+
+
+def _bucket(counts: Tensor | int, rank: int) -> tuple[int, int]:
+    # The bucket in which the entry of this rank lies, and its rank inside.
+    ends = torch.as_tensor(counts).cumsum(0)
+    bucket = int(torch.searchsorted(ends, rank, right=True))
+    return bucket, rank - (int(ends[bucket - 1]) if bucket else 0)
+
+
+def _require_finite(scores: Mapping[str, Tensor]) -> None:
+    for name, tensor in scores.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise NotFiniteError(
+                f"mask: the score of {name!r} is not finite; the forget or the retain loss has no finite gradient "
+                "on the model before unlearning."
+            )
