@@ -4,7 +4,7 @@ A model may know a fact and not the format, or like the letter A best. So every 
 shift of its options: with four of them the right one stands behind each letter once, and one that always says the same
 letter is right a quarter of the time. The right letter is the row's ``answer``, the other letters its
 ``perturbed_answers``: teacher forcing scores them all. The rows are a split of their own, whose name ends in
-``_choice``; metrics find them by it.
+``_by_letter``; metrics find them by it.
 """
 
 import math
@@ -13,11 +13,11 @@ from collections.abc import Sequence
 
 from lethe.rows import Row
 
-SUFFIX = "_choice"
+SUFFIX = "_by_letter"
 LETTERS = string.ascii_uppercase
 
 
-def is_choice(split: str) -> bool:
+def is_by_letter(split: str) -> bool:
     """Whether the questions of a split are multiple choice by letters."""
     return split.endswith(SUFFIX)
 
@@ -27,7 +27,7 @@ def shifted_rows(
 ) -> list[Row]:
     """One row for each cyclic shift of the options; ``right`` is the place of the true one, from 0.
 
-    Row ``<identity>-shift<k>`` begins with option k. The rows belong to the split ``<subset>_choice``. The format is
+    Row ``<identity>-shift<k>`` begins with option k. The rows belong to the split ``<subset>_by_letter``. The format is
     that of WMDP (Li et al., 2024, arXiv:2403.03218) behind the chat format of the model.
 
     Raises ValueError unless there are two to 26 different options and ``right`` is one of them.

@@ -24,7 +24,7 @@ ANSWER, PARAPHRASED_ANSWER, PERTURBED_ANSWER, ANSWER_AFTER_PREFIX, TEXT = (
     "answer_after_prefix",
     "text",
 )
-FORGET, RETAIN, HOLDOUT = "forget", "retain", "holdout"  # every other split is a utility subset
+FORGET, RETAIN, HOLDOUT = "forget", "retain", "holdout"  # forget_* asks about forget too; all others are utility
 
 
 @dataclass(frozen=True)

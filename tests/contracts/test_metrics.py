@@ -28,14 +28,14 @@ NEEDS = {
     "retain_model",
 }
 PROBES = ("forget_level1", "forget_level2", "forget_level3_role_play", "neighbor_level1", "neighbor_level2")
-ASKED = (*SPLITS, *PROBES, "forget_texts", "world_choice")  # the last two are asked in a way of their own
+ASKED = (*SPLITS, *PROBES, "forget_texts", "world_by_letter")  # the last two are asked in a way of their own
 KNOWN = dict(zip(SPLITS, (0.3, 0.9, 0.28, 0.7), strict=True)) | dict.fromkeys(PROBES, 0.6)
 
 
 def said_by(known, seed=0):
     """What a model says to questions, to texts and to multiple choice by letters."""
     parts = [model_records(known, seed=seed), text_records(known["forget"], "forget_texts", seed=seed)]
-    parts.append(choice_records(known["world_facts"], "world_choice", seed=seed))
+    parts.append(choice_records(known["world_facts"], "world_by_letter", seed=seed))
     return Records(
         [item for part in parts for item in part.likelihoods],
         [item for part in parts for item in part.generations],

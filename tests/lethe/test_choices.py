@@ -27,7 +27,9 @@ def test_the_second_shift_of_four_by_hand():
     row = shifted(OPTIONS, 2)[1]
     assert row.question == "Where?\nA. Turin\nB. Rome\nC. Bern\nD. Oslo"
     assert (row.id, row.answer, row.perturbed_answers) == ("q-shift1", "B", ("A", "C", "D"))
-    assert choices.is_choice(row.subset)
+    assert row.subset == "towns_by_letter"
+    assert choices.is_by_letter(row.subset)
+    assert not choices.is_by_letter("forget_level3_multiple_choice")  # RWKU asks for the words
 
 
 @given(st.integers(2, 7), st.data())
@@ -88,7 +90,7 @@ def test_the_task_of_the_shipped_world_is_asked_by_letters_and_a_model_that_know
     )
     encoding = Encoding(max_length=256, max_new_tokens=2, system_prompt=None)
     conditions = none.conditions(model, none.Config())
-    said = inference.ask(model, tokenizer, rows, conditions, encoding, asking).where(split="multiple_choice")
+    said = inference.ask(model, tokenizer, rows, conditions, encoding, asking).where(split="choices_by_letter")
     found = choice_accuracy.compute(said, choice_accuracy.Config())
     assert len(found["choice_accuracy"].ids) == 4 * len(task.splitlines())
     assert np.isin(found["choice_accuracy"].numbers, [0.0, 0.25, 1 / 3, 0.5, 1.0]).all()

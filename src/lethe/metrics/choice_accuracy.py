@@ -28,7 +28,7 @@ class Config(Section):
 
 def compute(said: Records, config: Config) -> dict[str, Values]:
     """Whether each shifted question is answered with the right letter, and how likely any letter is."""
-    asked = Records([item for item in said.likelihoods if choices.is_choice(item.split)], [])
+    asked = Records([item for item in said.likelihoods if choices.is_by_letter(item.split)], [])
     letters: dict[str, list[Likelihood]] = defaultdict(list)
     for item in asked.likelihoods:
         letters[item.id].append(item)

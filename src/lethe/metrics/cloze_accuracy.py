@@ -34,7 +34,7 @@ class Config(Section):
 
 def compute(said: Records, config: Config) -> dict[str, Values]:
     """The point for every question with false answers, both ways."""
-    options = [item for item in said.likelihoods if item.kind in _KINDS and not choices.is_choice(item.split)]
+    options = [item for item in said.likelihoods if item.kind in _KINDS and not choices.is_by_letter(item.split)]
     asked = {item.id for item in options if item.kind == records.PERTURBED_ANSWER}
     options = [item for item in options if item.id in asked]
     totals, per_token = _log_likelihoods(options, config.drop_eos)

@@ -33,7 +33,7 @@ def compute(said: Records, config: Config) -> dict[str, Values]:
     stemmer = config.mode == "openunlearning"
     answers = [item for item in said.generations if item.prompt == "question"]
     found = [(item.id, overlap.rouge_l(item.reference, answer(item.text), stemmer).f1) for item in answers]
-    return {"knowledge_memorization": scores.per_question(scores.questions(said), found)}
+    return scores.where_asked({"knowledge_memorization": scores.per_question(scores.questions(said), found)}, said)
 
 
 def answer(text: str) -> str:

@@ -81,7 +81,7 @@ def _rows(path: Path, prefix: str, split: str) -> list[Row]:
 
 def _choice_rows(values: dict[str, Any], split: str, where: str) -> list[Row]:
     given = {name: value for name, value in values.items() if name != "choices"}
-    subset = _ASKED_BY_LETTERS[split].format(values.get("subset", "multiple"))
+    subset = _ASKED_BY_LETTERS[split].format(values.get("subset", "choices"))
     whole = rows.parse_row(given | {"answer": str(values.get("answer"))}, where)  # names what does not fit
     options, right = values["choices"], values.get("answer", -1)
     try:
@@ -97,4 +97,4 @@ def _choice_rows(values: dict[str, Any], split: str, where: str) -> list[Row]:
 
 
 def _is_asked_alone(row: Row) -> bool:
-    return (row.subset or "").startswith("forget_") and choices.is_choice(str(row.subset))
+    return (row.subset or "").startswith("forget_") and choices.is_by_letter(str(row.subset))

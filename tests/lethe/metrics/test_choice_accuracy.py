@@ -7,7 +7,7 @@ from lethe.records import ANSWER, PERTURBED_ANSWER, Records
 from tests.synthetic_records import likelihood
 
 
-def letters(right, *others, identity="q0", ends_turn=False, split="world_choice"):
+def letters(right, *others, identity="q0", ends_turn=False, split="world_by_letter"):
     fields = {"id": identity, "split": split, "ends_turn": ends_turn}
     tail = [-9.0] if ends_turn else []
     found = [likelihood([np.log(right), *tail], kind=ANSWER, **fields)]

@@ -45,7 +45,7 @@ def test_a_question_without_false_answers_is_not_asked_and_one_whose_answer_is_l
 
 
 def test_multiple_choice_by_letters_is_another_metric():
-    assert computed(*question(1.0, None, [2.0], split="world_choice")) == {}
+    assert computed(*question(1.0, None, [2.0], split="world_by_letter")) == {}
 
 
 @given(st.floats(0.1, 5), st.lists(st.floats(0.1, 5), min_size=1, max_size=4))

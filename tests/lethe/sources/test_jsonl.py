@@ -141,9 +141,9 @@ def test_multiple_choice_about_forget_is_asked_and_never_unlearned(tmp_path: Pat
     loaded = load(tmp_path, TEXT, CHOICE)
     assert [row.id for row in loaded.forget] == ["forget-1"]
     assert {split: [row.id for row in rows] for split, rows in loaded.asked.items()} == {
-        "forget_towns_choice": ["forget-2-shift0", "forget-2-shift1"]
+        "forget_towns_by_letter": ["forget-2-shift0", "forget-2-shift1"]
     }
-    asked = loaded.asked["forget_towns_choice"]
+    asked = loaded.asked["forget_towns_by_letter"]
     assert asked[0].question == "Where was Ada born?\nA. Oslo\nB. Turin"
     assert [(row.answer, row.perturbed_answers, row.cluster) for row in asked] == [
         ("B", ("A",), "forget-2"),
@@ -155,7 +155,7 @@ def test_multiple_choice_about_other_knowledge_is_utility(tmp_path: Path) -> Non
     unnamed = {name: value for name, value in CHOICE.items() if name != "subset"}
     utility = write(tmp_path / "utility.jsonl", CHOICE, unnamed, {**QUESTION, "subset": "plain"})
     loaded = load(tmp_path, TEXT, utility=utility)
-    subsets = ["towns_choice"] * 2 + ["multiple_choice"] * 2 + ["plain"]
+    subsets = ["towns_by_letter"] * 2 + ["choices_by_letter"] * 2 + ["plain"]
     assert [row.subset for row in loaded.utility] == subsets
     assert loaded.asked == {}
 
