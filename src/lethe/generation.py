@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from transformers import Cache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from lethe import caches
+
 _TRIAL_TOKENS = 16
 
 
@@ -30,9 +32,9 @@ def greedy(
     input_ids, mask = _left_padded(prompts, pad, model.device)
     positions = (mask.cumsum(1) - 1).clamp_min(0)
     answers: list[list[int]] = [[] for _ in prompts]
-    running, cache = answers, None
+    running, cache = answers, caches.empty(model)
     for _ in range(max_new_tokens):
-        chosen, cache = _most_likely(model, input_ids, mask, positions, cache)
+        chosen = _most_likely(model, input_ids, mask, positions, cache)
         goes_on = torch.tensor([token not in stop for token in chosen.tolist()], device=model.device)
         if not goes_on.any():
             break
@@ -90,9 +92,7 @@ def keeps_its_own_cache(
     return found == [_until(stop | middle, answer) for answer in expected]
 
 
-def _most_likely(
-    model: PreTrainedModel, input_ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache | None
-) -> tuple[Tensor, Cache]:
+def _most_likely(model: PreTrainedModel, input_ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache) -> Tensor:
     with torch.no_grad():
         output = model(
             input_ids=input_ids,
@@ -102,7 +102,9 @@ def _most_likely(
             use_cache=True,
             logits_to_keep=1,
         )
-    return output.logits[:, -1].float().argmax(-1), output.past_key_values
+    if cache.get_seq_length() == 0:
+        raise ValueError(f"{type(model).__name__} keeps no keys and values; use greedy_by_library.")
+    return output.logits[:, -1].float().argmax(-1)
 
 
 def _until(stop: frozenset[int], tokens: list[int]) -> list[int]:
