@@ -61,6 +61,10 @@ class Checkpoints:
         memory.update(load_file(self.folder / "memory.safetensors", device=str(next(model.parameters()).device)))
         return progress["step"], progress["curve"]
 
+    def phase(self, name: str) -> "Checkpoints":
+        """The checkpoints of one part of the run, in a folder of their own below; no other part takes them for its."""
+        return Checkpoints(self.folder / name, f"{self.fingerprint} {name}")
+
     def clear(self) -> None:
         """Delete the checkpoint: the run is done and its result is in place."""
         artifacts.remove(self.folder)
