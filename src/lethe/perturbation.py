@@ -70,10 +70,9 @@ def add_to_gradients(parameters: Sequence[nn.Parameter], values: Sequence[Tensor
 
 
 def norm(tensors: Sequence[Tensor]) -> float:
-    """L2 norm of all tensors as one vector."""
-    return float(
-        torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(tensor.float()) for tensor in tensors]))
-    )
+    """L2 norm of all tensors as one vector, in fp64."""
+    norms = [torch.linalg.vector_norm(tensor, dtype=torch.float64) for tensor in tensors]
+    return float(torch.linalg.vector_norm(torch.stack(norms)))
 
 
 @contextmanager
