@@ -11,16 +11,27 @@ from lethe.batches import Batch, Example
 from tests.tiny import tiny_tokenizer
 
 
-def examples(pairs: Iterable[tuple[str, str]], reference: PreTrainedModel | None = None) -> list[Example]:
-    """The pairs of question and answer, with the answers' log-probability under ``reference`` if there is one."""
-    rows = [
-        batches.encode_pair(tiny_tokenizer(), question, answer, row=question, max_length=64, system_prompt=None)
+def examples(
+    pairs: Iterable[tuple[str, str]], reference: PreTrainedModel | None = None, others: Sequence[str] = ()
+) -> list[Example]:
+    """The pairs of question and answer, each with ``others`` for substitutes.
+
+    All with the log-probability of the answer under ``reference`` if there is one.
+    """
+    return [
+        replace(
+            _pair(question, answer, reference),
+            substitutes=tuple(_pair(question, other, reference) for other in others),
+        )
         for question, answer in pairs
     ]
+
+
+def _pair(question: str, answer: str, reference: PreTrainedModel | None) -> Example:
+    row = batches.encode_pair(tiny_tokenizer(), question, answer, row=question, max_length=64, system_prompt=None)
     if reference is None:
-        return rows
-    values = log_probs(reference, collated(rows)).tolist()
-    return [replace(row, reference_log_prob=value) for row, value in zip(rows, values, strict=True)]
+        return row
+    return replace(row, reference_log_prob=log_probs(reference, collated([row])).item())
 
 
 def collated(rows: Sequence[Example], pad: int | None = None) -> Batch:
