@@ -79,6 +79,11 @@ def diagnostics(model_name: str) -> Path:
     return DATA / "diagnostics" / f"{model_name}.json"
 
 
+def probes(model_name: str) -> Path:
+    """What the probes found in the states of an unlearned model."""
+    return DATA / "probes" / f"{model_name}.json"
+
+
 def capabilities(model_name: str) -> Path:
     """The lm-eval results of a model."""
     return CAPABILITIES / f"{model_name}.json"

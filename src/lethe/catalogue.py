@@ -18,6 +18,7 @@ HEADINGS = {
     "wrappers": "Wrappers",
     "edits": "Edits",
     "attacks": "Attacks",
+    "probes": "Probes",
     "metrics": "Metrics",
 }
 _PAPER = re.compile(r"arXiv:(\d{4}\.\d{4,5})")

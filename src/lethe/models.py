@@ -160,10 +160,10 @@ def block_output(model: PreTrainedModel, layer: int, **inputs: Tensor) -> Tensor
 
     The forward ends there: no block above it runs. Raises ConfigError when the model has no such block.
     """
-    blocks = _blocks(model)
-    if layer >= len(blocks):
-        raise ConfigError(f"layer {layer}: the model's blocks are numbered 0 to {len(blocks) - 1}; name one of them.")
-    hook = blocks[layer].register_forward_hook(_end_the_forward)
+    found = blocks(model)
+    if layer >= len(found):
+        raise ConfigError(f"layer {layer}: the model's blocks are numbered 0 to {len(found) - 1}; name one of them.")
+    hook = found[layer].register_forward_hook(_end_the_forward)
     try:
         model(**inputs, use_cache=False)
     except _ForwardEndedError as ended:
@@ -182,10 +182,14 @@ def _end_the_forward(_module: nn.Module, _inputs: Any, output: Any) -> None:
     raise _ForwardEndedError(output[0] if isinstance(output, tuple) else output)
 
 
-def _blocks(model: PreTrainedModel) -> nn.ModuleList:
+def blocks(model: PreTrainedModel) -> nn.ModuleList:
+    """The decoder's blocks, first to last. Raises ConfigError for an architecture whose blocks cannot be told."""
     # No name for them is common to all families, but the outermost list of that length is.
     count = model.config.get_text_config().num_hidden_layers
-    return next(module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == count)
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return module
+    raise ConfigError(f"{type(model).__name__} has no list of {count} blocks; use what does not name layers.")
 
 
 def _has_plain_head(model: PreTrainedModel) -> bool:

@@ -24,10 +24,11 @@ LOADED_BY_NAME: dict[str, set[str]] = {
     "unlearn": {"src/lethe/refusals.txt"},
     "infer": {"src/lethe/attacks/${item.attack}.py"},
     "score": {"src/lethe/metrics"},
+    "probe": {"src/lethe/probes"},
     "report": {"src/lethe/reporting/templates"},
 }
 # Doors that run components chosen by name; what those import is code of the stage, too.
-COMPONENTS_RUN = {"prepare": ("sources",), "infer": ("attacks",), "score": ("metrics",), "unlearn": RECIPE_KINDS}
+COMPONENTS_RUN = {"prepare": ("sources",), "infer": ("attacks",), "score": ("metrics",), "unlearn": RECIPE_KINDS, "probe": ("probes",)}
 
 
 def door(stage: str) -> str:

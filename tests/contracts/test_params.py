@@ -12,6 +12,7 @@ from lethe import (
     models,
     preparation,
     pretraining,
+    probing,
     registry,
     scoring,
 )
@@ -26,6 +27,7 @@ SECTIONS = {
     ("score",): scoring.Config,
     ("capabilities",): capabilities.Config,
     ("report",): page.Config,
+    ("probe",): probing.Config,
     **{("prepare", name): registry.load("sources", name).Config for name in SOURCES},
     **{("infer", name): inference.Config for name in SOURCES},
     **{("encoding", name): batches.Encoding for name in SOURCES},
@@ -33,6 +35,7 @@ SECTIONS = {
     **{("check", name): controls.Config for name in SOURCES},
     **{("attacks", name): registry.load("attacks", name).Config for name in registry.names("attacks")},
     **{("metrics", name): registry.load("metrics", name).Config for name in registry.names("metrics")},
+    **{("probes", name): registry.load("probes", name).Config for name in registry.names("probes")},
 }
 
 
@@ -59,6 +62,7 @@ def test_no_section_stands_there_that_nobody_reads():
         ("check", "sources"),
         ("attacks", "attacks"),
         ("metrics", "metrics"),
+        ("probes", "probes"),
     ],
 )
 def test_every_component_has_a_block_and_every_block_a_component(section, kind):
@@ -76,3 +80,4 @@ def test_the_chosen_names_exist():
     grid = config.section(Grid, "grid")
     assert set(grid.recipes) <= set(config.block("recipes"))
     assert set(grid.attacks) <= set(registry.names("attacks"))
+    assert set(config.section(probing.Config, "probe").run) <= set(registry.names("probes"))

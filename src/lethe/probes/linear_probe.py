@@ -1,0 +1,125 @@
+"""Linear probe: whether the states still tell the true answer from false ones, whatever the model says.
+
+A logistic regression reads the state that a block hands on at the last token of an answer and says whether the answer
+is the true one. It is tested on clusters (authors) that it was not fitted on, and block and strength of the penalty
+are chosen on the fitted clusters alone (nested cross-validation): fitted and tested on the same rows, a probe finds
+anything.
+
+Reported are the AUC on the unlearned model and on the retain model, and ``selectivity``: the AUC minus that of a probe
+fitted to labels drawn by lot (Hewitt & Liang, 2019, arXiv:1909.03368). 0.5 is chance. Above the retain model's, the
+states know what a model that never saw the forget set cannot know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field
+
+from lethe import residuals, statistics
+from lethe.batches import Example
+from lethe.config import Section
+from lethe.records import FORGET
+from lethe.residuals import Question, Subjects
+from lethe.scores import Score, Values
+from lethe.statistics import Bootstrap
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Config(Section):
+    """How the probe is fitted and tested."""
+
+    folds: int = Field(ge=2)  # of clusters, for testing
+    inner_folds: int = Field(ge=2)  # of the fitted clusters, for choosing block and penalty
+    inverse_penalties: list[float] = Field(min_length=1)  # candidates for the C of logistic regression
+    seed: int  # draws the labels of the control
+
+
+def probe(subjects: Subjects, config: Config, bootstrap: Bootstrap) -> dict[str, Score | list[float]]:
+    """AUC of the probe on unlearned and retain model, and how much of the former is more than chance fitting."""
+    pairs = [(asked, answer) for asked in subjects.questions for answer in (asked.answer, *asked.false_answers)]
+    labels = np.array([answer is question.answer for question, answer in pairs], dtype=bool)
+    clusters = np.array([question.cluster for question, _ in pairs])
+    if len(set(clusters)) < max(config.folds, config.inner_folds + 1) or labels.all():
+        missing = Score(None, None, None, 0, len(subjects.questions))
+        return dict.fromkeys(("linear_probe", "linear_probe_retain", "linear_probe_selectivity"), missing)
+    by_lot = np.random.default_rng(config.seed).permutation(labels)
+    found = {}
+    for name, model, wanted in (
+        ("linear_probe", subjects.unlearned, labels),
+        ("linear_probe_retain", subjects.retain, labels),
+        ("by_lot", subjects.unlearned, by_lot),
+    ):
+        decisions = out_of_fold(_states(subjects, model, pairs), wanted, clusters, config)
+        found[name] = _auc(decisions, wanted, clusters, bootstrap)
+    chance = found.pop("by_lot").value
+    value = found["linear_probe"].value
+    selectivity = None if value is None or chance is None else value - chance
+    counts = (found["linear_probe"].n, found["linear_probe"].unscored)
+    return {**found, "linear_probe_selectivity": Score(selectivity, None, None, *counts)}
+
+
+def out_of_fold(states: np.ndarray, labels: np.ndarray, clusters: np.ndarray, config: Config) -> np.ndarray:
+    """For each answer what a probe fitted on other clusters holds of its being true: [answers], in [0, 1].
+
+    ``states`` is [blocks, answers, width].
+    """
+    decisions = np.full(len(labels), np.nan)
+    for fitted, tested in _folds(clusters, config.folds):
+        block, penalty = _choice(states[:, fitted], labels[fitted], clusters[fitted], config)
+        decisions[tested] = _fit(states[block][fitted], labels[fitted], penalty, states[block][tested])
+    return decisions
+
+
+def _choice(states: np.ndarray, labels: np.ndarray, clusters: np.ndarray, config: Config) -> tuple[int, float]:
+    def mean_auc(block: int, penalty: float) -> float:
+        aucs = []
+        for fitted, tested in _folds(clusters, config.inner_folds):
+            held = _fit(states[block][fitted], labels[fitted], penalty, states[block][tested])
+            aucs.append(statistics.auc(held[labels[tested]], held[~labels[tested]]))
+        return float(np.nanmean(aucs)) if np.isfinite(aucs).any() else -np.inf
+
+    candidates = [(block, penalty) for block in range(len(states)) for penalty in config.inverse_penalties]
+    return max(candidates, key=lambda candidate: mean_auc(*candidate))
+
+
+def _folds(clusters: np.ndarray, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    order = {cluster: place for place, cluster in enumerate(dict.fromkeys(clusters.tolist()))}
+    fold = np.array([order[cluster] % count for cluster in clusters.tolist()])
+    for number in range(count):
+        yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+
+
+def _fit(fitted: np.ndarray, labels: np.ndarray, penalty: float, tested: np.ndarray) -> np.ndarray:
+    from sklearn.linear_model import LogisticRegression
+
+    if labels.all() or not labels.any():  # one class alone cannot be told from another
+        return np.full(len(tested), np.nan)
+    center, spread = fitted.mean(axis=0), fitted.std(axis=0) + 1e-6
+    regression = LogisticRegression(C=penalty, max_iter=500).fit((fitted - center) / spread, labels)
+    return np.asarray(regression.predict_proba((tested - center) / spread)[:, 1])
+
+
+def _auc(decisions: np.ndarray, labels: np.ndarray, clusters: np.ndarray, bootstrap: Bootstrap) -> Score:
+    sides = []
+    for wanted in (labels, ~labels):
+        places = np.flatnonzero(wanted)
+        names = tuple(clusters[places].tolist())
+        sides.append(Values(FORGET, tuple(map(str, places)), names, decisions[places]))
+    n, unscored = sum(side.n for side in sides), sum(side.unscored for side in sides)
+    if not all(side.n for side in sides):
+        return Score(None, None, None, n, unscored)
+    value = statistics.auc(*(side.numbers[np.isfinite(side.numbers)] for side in sides))
+    low, high = statistics.bounds(statistics.resampled_aucs(sides[0], sides[1], bootstrap), sides, bootstrap)
+    return Score(value, low, high, n, unscored)
+
+
+def _states(subjects: Subjects, model: PreTrainedModel, pairs: list[tuple[Question, Example]]) -> np.ndarray:
+    """What every block hands on at the last token of each answer: [blocks, answers, width]."""
+    answers = [answer for _, answer in pairs]
+    columns = [residuals.at_the_end(model, batch).float().cpu().numpy() for batch in subjects.batched(answers)]
+    return np.concatenate(columns, axis=1)

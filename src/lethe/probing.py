@@ -1,0 +1,64 @@
+"""Put the probes to an unlearned model, beside target and retain model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+from pydantic import PositiveInt
+
+from lethe import artifacts, batches, models
+from lethe.batches import Encoding
+from lethe.config import Section
+from lethe.errors import DataError
+from lethe.residuals import Question, Subjects, without_end
+from lethe.rows import Row, read_rows
+from lethe.scores import Score
+from lethe.statistics import Bootstrap
+
+
+class Config(Section):
+    """Which probes look at every unlearned model, and how many answers it reads at once."""
+
+    run: list[str]
+    batch_size: PositiveInt  # a matter of speed and memory, not of results
+
+
+def subjects(model: str, encoding: Encoding, config: Config) -> Subjects:
+    """The three models and the forget questions with an answer, in the order of the prepared rows.
+
+    Raises DataError when no forget row is a question.
+    """
+    tokenizer = models.load_tokenizer(artifacts.model("target"))
+    questions = [_question(tokenizer, row, encoding) for row in read_rows(artifacts.FORGET) if row.question]
+    if not questions:
+        raise DataError(f"{artifacts.FORGET}: no row is a question, and a probe reads answers; set probe.run to [].")
+    target, retain, unlearned = (models.load(artifacts.model(name)) for name in ("target", "retain", model))
+    return Subjects(target, retain, unlearned, questions, config.batch_size, int(tokenizer.pad_token_id))
+
+
+def run(
+    probes: Mapping[str, tuple[ModuleType, Section]], given: Subjects, bootstrap: Bootstrap
+) -> dict[str, dict[str, Any]]:
+    """What each probe finds, by its name, ready for JSON."""
+    return {name: _plain(module.probe(given, config, bootstrap)) for name, (module, config) in probes.items()}
+
+
+def _plain(found: Mapping[str, Score | Sequence[float]]) -> dict[str, Any]:
+    return {name: value.as_json() if isinstance(value, Score) else value for name, value in found.items()}
+
+
+def _question(tokenizer: Any, row: Row, encoding: Encoding) -> Question:
+    def encoded(answer: str) -> batches.Example:
+        pair = batches.encode_pair(
+            tokenizer,
+            row.question,
+            answer,
+            row=row.id,
+            max_length=encoding.max_length,
+            system_prompt=encoding.system_prompt,
+        )
+        return without_end(pair)
+
+    return Question(row.id, row.cluster, encoded(row.answer), tuple(map(encoded, row.perturbed_answers)))
