@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,14 +23,15 @@ class Context:
 
     ``reference`` is a frozen copy of the model before unlearning, or None; ``seed`` is that of the run, for what is
     drawn once. What is drawn anew in every step comes from torch's own generator, which every step seeds. ``step`` is
-    the number of the step, from 0, and ``sample`` draws so many rows of a split (``forget``, ``retain`` or ``general``)
-    by torch's own generator, as a batch; wrappers alone are told these two.
+    the number of the step, from 0; ``sample`` draws so many rows of a split (``forget``, ``retain`` or ``general``) by
+    torch's own generator, as a batch; in ``precision()`` stands every forward. Wrappers alone are told these three.
     """
 
     reference: PreTrainedModel | None
     seed: int
     step: int = 0
     sample: Callable[[str, int], Batch] | None = None
+    precision: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 def target_log_probs(model: PreTrainedModel, batch: Batch) -> Tensor:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lethe import batches, importance, losses, models, perturbation, steps, training
+from lethe import batches, editing, importance, losses, models, perturbation, steps, training
 from lethe.batches import Batch, Example
+from lethe.errors import DataError
 from lethe.losses import Context
 from lethe.masking import Mask
 from lethe.material import Material, Rows
@@ -30,7 +31,7 @@ def unlearn(model: PreTrainedModel, material: Material, recipe: Recipe) -> Curve
     if recipe.point is not None:
         curve = train(model, material, recipe.point)
     if recipe.edit is not None:
-        curve = [*curve, *recipe.edit.module.edit(model, material, recipe.edit.config)]
+        curve = editing.joined(curve, recipe.edit.module.edit(model, material, recipe.edit.config))
     return curve
 
 
@@ -42,7 +43,12 @@ def train(model: PreTrainedModel, material: Material, point: Point) -> Curve:
     forget = material.rows.forget
     if _reference(point.forget_objective) == "log_probs":
         forget = with_references(model, forget, point.training, pad=material.pad)
-    context = Context(frozen(model, point), material.seed)
+    context = Context(
+        frozen(model, point),
+        material.seed,
+        sample=partial(_sample, material, model.device),
+        precision=partial(training.in_compute_dtype, point.training, model.device),
+    )
     retain = material.rows.general if point.retain_rows == "general" else material.rows.retain
     rows = replace(material.rows, forget=forget, retain=retain)
     _of(point.mask, "enter")(model, point.mask.config, material.seed)
@@ -76,6 +82,14 @@ def _run(model: PreTrainedModel, material: Material, point: Point, rows: Rows, c
     )
     _of(point.wrapper, "finish")(model, wrapper, memory)
     return curve
+
+
+def _sample(material: Material, device: torch.device, split: str, count: int) -> Batch:
+    rows: Sequence[Example] = getattr(material.rows, split)
+    if not rows:
+        raise DataError(f"wrapper: no {split} rows to draw from; name a file of them in prepare, or leave it out.")
+    drawn = [rows[index] for index in torch.randint(len(rows), (count,)).tolist()]
+    return batches.collate(drawn, pad=material.pad, device=device)
 
 
 def _of(component: Component | None, name: str) -> Callable[..., Any]:

@@ -201,8 +201,8 @@ def _damping(diagonal: Tensors, percentile: float) -> float:
     damping = thresholds.kth_smallest(diagonal, round(percentile * (count - 1) / 100))
     if damping == 0:
         raise ConfigError(
-            f"edit.damping_percentile: {percentile:g} % of the weights have no gradient on the other rows, and dividing by "
-            "zero explodes; raise it, or skip embeddings."
+            f"edit.damping_percentile: {percentile:g} % of the weights have no gradient on the other rows, so that "
+            "the division explodes; raise it, or skip embeddings."
         )
     return damping
 

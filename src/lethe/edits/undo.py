@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Annotated
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
-from lethe import editing
+from lethe import editing, losses
 from lethe.batches import Batch, Example
-from lethe.losses import Context
-from lethe.retain_objectives import kl
 
 if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone is spared
     from transformers import PreTrainedModel
@@ -50,11 +49,14 @@ def edit(model: PreTrainedModel, material: Material, config: Config) -> Curve:
     from lethe import models
 
     rows = editing.kept_rows(material, config.rows, None)
-    context = Context(models.frozen_copy(model), material.seed)
+    teacher = models.frozen_copy(model)
     damage(model, config.alpha, config.beta, seed=material.seed)
 
     def divergence(_: Sequence[Example], batch: Batch) -> Tensor:
-        return kl.loss(model, batch, kl.Config(), context)
+        with torch.no_grad():
+            taught = losses.log_distributions(teacher, batch)
+        current = losses.log_distributions(model, batch)
+        return losses.token_mean(functional.kl_div(current, taught, reduction="none", log_target=True).sum(-1))
 
     def gradients(step: int) -> dict[str, float]:
         examples = editing.rows_of_step(rows, step, config, material)
