@@ -1,8 +1,9 @@
 """What a rule of training may know of the step that it stands in, and what it may remember until the next."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 
@@ -32,3 +33,9 @@ class Probe:
     parameters: list[nn.Parameter]
     loss: Callable[[int], float]
     sampled_gradient: Callable[[int], tuple[list[Tensor], int]]
+
+
+def inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
+    """Inner product of two gradients, each as one long vector, in fp64."""
+    products = [torch.dot(*(tensor.flatten().double() for tensor in pair)) for pair in zip(left, right, strict=True)]
+    return float(torch.stack(products).sum())

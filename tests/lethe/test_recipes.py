@@ -148,7 +148,7 @@ def test_a_retain_weight_without_a_retain_objective_is_refused():
 @pytest.mark.parametrize("retain_weight", [0.0, 1.0])
 def test_a_combiner_of_two_gradients_without_a_retain_objective_is_refused(retain_weight):
     weights = {"forget_weight": 1.0, "retain_weight": retain_weight}
-    sago = {"name": "sago", **weights, "zero_policy": "paper"}
+    sago = {"name": "sago", **weights, "form": "paper", "zero_policy": "paper"}
     write(npo={**NPO, "retain_objective": None, "retain_rows": None, "combiner": sago})
     with pytest.raises(
         ConfigError, match=r"no retain_objective for combiner 'sago'; name one of .*kl.*nll.*, or use combiner 'sum'"

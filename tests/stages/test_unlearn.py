@@ -17,7 +17,7 @@ recipes:
     forget_objective: {name: npo, beta: 0.1, reduction: sequence_sum}
     retain_objective: {name: nll}
     retain_rows: retain
-    combiner: {name: sago, forget_weight: 1.0, retain_weight: 1.0, zero_policy: paper}
+    combiner: {name: sago, forget_weight: 1.0, retain_weight: 1.0, form: paper, zero_policy: paper}
     optimizer: {name: adamw, lr: 1.0e-3, betas: [0.9, 0.999], eps: 1.0e-8, weight_decay: 0.0}
     mask: {name: all}
     wrapper: null

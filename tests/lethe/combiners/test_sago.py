@@ -11,12 +11,14 @@ NUMBERS = st.floats(-8, 8, width=32)
 WEIGHTS = st.floats(0.01, 8)
 NORMAL = st.floats(-8, 8, width=32, allow_subnormal=False)  # a quarter of it is not zero
 POLICIES = st.sampled_from(["paper", "retain"])
+FORMS = st.sampled_from(["paper", "prefer_retain"])
 #: Two gradients: [forget or retain, coordinate]; zeros and the smallest of numbers are part of it.
 GRADIENTS = arrays.arrays("float32", (2, 9), elements=NUMBERS).map(torch.from_numpy)
 
 
-def combine(forget, retain, *, zero_policy="paper", forget_weight=1.0, retain_weight=1.0):
-    config = sago.Config(forget_weight=forget_weight, retain_weight=retain_weight, zero_policy=zero_policy)
+def combine(forget, retain, *, form="paper", zero_policy="paper", forget_weight=1.0, retain_weight=1.0):
+    weights = {"forget_weight": forget_weight, "retain_weight": retain_weight}
+    config = sago.Config(**weights, form=form, zero_policy=zero_policy)
     return sago.combine([forget.clone()], [retain.clone()], config, moment())[0]
 
 
@@ -28,12 +30,15 @@ def test_worked_example():
     # ⟨g, g_r⟩ = 2 + 1 + 1 = 4, ‖g‖ = √19, ‖g_r‖ = √31: 4 / √589
     assert torch.cosine_similarity(found, retain, dim=0).item() == pytest.approx(0.164817, abs=1e-6)
     assert combine(forget, retain, zero_policy="retain").tolist() == [1, 1, -1, 5, 4]
+    # The sum where they agree: 1 + 2, 0 + 5, 4 + 0.
+    assert combine(forget, retain, form="prefer_retain").tolist() == [3, 1, -1, 5, 4]
 
 
-@given(gradients=GRADIENTS, policy=POLICIES, forget_weight=WEIGHTS, retain_weight=WEIGHTS)
-def test_no_coordinate_moves_against_the_retain_gradient(gradients, policy, forget_weight, retain_weight):
+@given(gradients=GRADIENTS, form=FORMS, policy=POLICIES, forget_weight=WEIGHTS, retain_weight=WEIGHTS)
+def test_no_coordinate_moves_against_the_retain_gradient(gradients, form, policy, forget_weight, retain_weight):
     forget, retain = gradients
-    found = combine(forget, retain, zero_policy=policy, forget_weight=forget_weight, retain_weight=retain_weight)
+    weights = {"forget_weight": forget_weight, "retain_weight": retain_weight}
+    found = combine(forget, retain, form=form, zero_policy=policy, **weights)
     assert torch.all(found.sign() * retain.sign() >= 0)
     assert torch.dot(found, retain) >= 0
 
@@ -123,3 +128,14 @@ def test_the_policies_differ_exactly_where_the_forget_gradient_is_zero(gradients
 def test_a_zero_retain_gradient_leaves_the_forget_gradient():
     forget = torch.tensor([1.0, -2.0, 3.0])
     assert torch.equal(combine(forget, torch.zeros(3), forget_weight=0.5), 0.5 * forget)
+
+
+@given(gradients=GRADIENTS, policy=POLICIES, forget_weight=WEIGHTS, retain_weight=WEIGHTS)
+def test_preferring_retain_adds_the_retain_gradient_exactly_where_the_paper_drops_it(
+    gradients, policy, forget_weight, retain_weight
+):
+    forget, retain = gradients
+    weights = {"forget_weight": forget_weight, "retain_weight": retain_weight}
+    dropped = combine(forget, retain, forget_weight=0.0) == 0
+    expected = combine(forget, retain, **weights) + torch.where(dropped, retain_weight * retain, 0.0)
+    assert torch.equal(combine(forget, retain, form="prefer_retain", zero_policy=policy, **weights), expected)
