@@ -1,0 +1,161 @@
+"""What every wrapper of the forget gradient owes."""
+
+import contextlib
+
+import pytest
+import torch
+
+from lethe import registry, unlearning
+from lethe.recipes import Recipe
+from tests import unlearned
+from tests.encoded import examples
+from tests.interruption import killed_at, weights
+from tests.small_recipes import component, recipe, training
+from tests.tiny import tiny_model
+
+# Four answers of unequal length, so that pieces have unequal token counts.
+FORGET = examples([(f"lose {n}?", "xyz"[n % 3] * (1 + 4 * n)) for n in range(4)], tiny_model(1))
+RETAIN = examples([(f"keep {n}?", "abc"[n % 3] * (9 - 2 * n)) for n in range(4)])
+#: Settings at which a wrapper does nothing, for those that have such settings.
+NOTHING = {
+    "curvature": {"weight": 0.0},
+    "gradient_penalty": {"weight": 0.0},
+    "random_smoothing": {"sigma": 0.0},
+    "sam": {"rho": 0.0},
+    "straight_through": {"weight": 0.0},
+    "weight_averaging": {},
+}
+every_wrapper = pytest.mark.parametrize("name", registry.names("wrappers"))
+
+
+def with_dropout():
+    model = tiny_model()
+    for layer in model.model.layers:
+        layer.self_attn.attention_dropout = 0.2
+    return model
+
+
+def forget_only(wrapper, **changes):
+    """A point whose step is the forget gradient, taken through the wrapper, and nothing else."""
+    alone = component("combiner", "sum", forget_weight=1.0, retain_weight=0.0)
+    parts = {"retain_objective": None, "retain_rows": None, "combiner": alone}
+    return recipe(wrapper=wrapper, training=training(**changes), **parts)
+
+
+def step(model, wrapper, frozen=(), **changes):
+    """The forget loss that one step reports, and the gradient that it leaves; dropout is on, as in training."""
+    gradients = unlearned.step_gradients(model, FORGET, RETAIN, forget_only(wrapper, **changes))
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    model.train()
+    torch.manual_seed(5)
+    loss = gradients(1)["forget_loss"]
+    return loss, torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.requires_grad])
+
+
+@every_wrapper
+def test_the_weights_are_back_bit_for_bit(name):
+    model = with_dropout()
+    before = weights(model)
+    step(model, component("wrapper", name))
+    assert weights(model) == before
+
+
+@every_wrapper
+@pytest.mark.parametrize("passes", [1, 2, 3, 4, 5])
+def test_the_weights_are_back_although_a_pass_breaks(name, passes, monkeypatch):
+    model, left = tiny_model(), [passes]
+    before, forward = weights(model), model.model.forward
+
+    def breaking(*args, **kwargs):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyError
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model.model, "forward", breaking)
+    with contextlib.suppress(KeyError):  # a wrapper of fewer passes is done before
+        step(model, component("wrapper", name), batch_size=2, accumulation=2)
+    assert weights(model) == before
+
+
+@every_wrapper
+def test_the_same_step_gives_the_same_bits(name):
+    wrapper = component("wrapper", name)
+    first, second = (step(with_dropout(), wrapper) for _ in range(2))
+    assert first[0] == second[0]
+    assert torch.equal(first[1], second[1])
+
+
+@every_wrapper
+def test_the_loss_that_it_returns_is_the_plain_one(name):
+    assert step(with_dropout(), component("wrapper", name))[0] == pytest.approx(step(with_dropout(), None)[0], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_without_strength_it_is_the_plain_gradient(name):
+    found = step(with_dropout(), component("wrapper", name, **NOTHING[name]))
+    assert found[0] == step(with_dropout(), None)[0]
+    assert torch.equal(found[1], step(with_dropout(), None)[1])
+
+
+@pytest.mark.parametrize("name", [name for name in NOTHING if name != "weight_averaging"])
+def test_with_strength_it_is_another(name):
+    plain, found = step(tiny_model(), None)[1], step(tiny_model(), component("wrapper", name))[1]
+    assert (found - plain).norm() > 1e-3 * plain.norm()
+
+
+@every_wrapper
+def test_pieces_give_the_step_of_the_whole_batch(name):
+    wrapper = component("wrapper", name)
+    whole_loss, whole = step(tiny_model(), wrapper, batch_size=4)
+    loss, pieces = step(tiny_model(), wrapper, batch_size=1, accumulation=4)
+    assert loss == pytest.approx(whole_loss, rel=1e-5)
+    assert (pieces - whole).norm() <= 1e-3 * whole.norm()
+
+
+@every_wrapper
+def test_it_adds_to_the_gradient_that_is_there(name):
+    def taken(start):
+        model = tiny_model()
+        point = forget_only(component("wrapper", name), batch_size=2, accumulation=2)
+        gradients = unlearned.step_gradients(model, FORGET, RETAIN, point)
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, start)
+        torch.manual_seed(5)
+        gradients(0)
+        return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+    torch.testing.assert_close(taken(1.0) - 1, taken(0.0), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_what_is_drawn_after_it_is_what_is_drawn_after_a_plain_pass(name):
+    def next_draw(wrapper):
+        step(with_dropout(), wrapper)
+        return torch.rand(1).item()
+
+    assert next_draw(component("wrapper", name)) == next_draw(None)
+
+
+@every_wrapper
+def test_weights_that_may_not_move_get_no_gradient(name):
+    model = tiny_model()
+    step(model, component("wrapper", name), frozen=[model.model.embed_tokens.weight])
+    assert model.model.embed_tokens.weight.grad is None
+    assert model.lm_head.weight.grad is not None
+
+
+@every_wrapper
+@pytest.mark.parametrize("killed", [2, 5])
+def test_a_killed_run_goes_on_and_ends_with_the_same_bits(name, killed, tmp_path, monkeypatch):
+    def unlearn(model, place):
+        point = recipe(wrapper=component("wrapper", name), training=training(batch_size=2))
+        given = unlearned.material(model, FORGET, RETAIN, tmp_path, fingerprint=place)
+        return unlearning.unlearn(model, given, Recipe(point, None))
+
+    undisturbed, resumed = with_dropout(), with_dropout()
+    expected = unlearn(undisturbed, "undisturbed")
+    killed_at(killed, lambda: unlearn(with_dropout(), "killed"), monkeypatch)
+    assert unlearn(resumed, "killed") == expected
+    assert weights(resumed) == weights(undisturbed)
