@@ -5,6 +5,20 @@ from typing import Any
 from lethe import registry
 from lethe.recipes import KINDS, Component, Point, Training
 
+_TRAINING = {
+    "weights": "fp32_master",
+    "compute_dtype": "float32",
+    "steps": 6,
+    "batch_size": 4,
+    "accumulation": 1,
+    "schedule": "constant",
+    "warmup_steps": 0,
+    "max_grad_norm": None,
+    "checkpoint_steps": 2,
+}
+_ADAMW = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1}
+_FITTING = {"optimizer": _ADAMW, "training": _TRAINING}
+
 #: Settings of each shipped component at which a tiny model moves within a few steps.
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "forget_objective": {
@@ -53,7 +67,7 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
         "alternate": {"forget_weight": 0.5, "retain_weight": 2.0, "retain_steps_per_forget_step": 1},
         "sago": {"forget_weight": 0.5, "retain_weight": 2.0, "form": "paper", "zero_policy": "paper"},
     },
-    "optimizer": {"adamw": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1}},
+    "optimizer": {"adamw": _ADAMW},
     "mask": {
         "all": {},
         "fisher": {"fraction": 0.3, "floor": 1e-8},
@@ -69,6 +83,20 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
         "wagle": {"mu": 1.0, "fraction": 0.7},
     },
     "wrapper": {
+        "forget_loss_floor": {"floor": 1.0},
+        "ilu": {"weight": 1.0, "rows": "retain", "batch_size": 3},
+        "lat": {"layers": [0, 1], "radius": 0.5, "steps": 3, "lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-12},
+        "tar": {
+            "inner_steps": 2,
+            "batch_size": 2,
+            "lrs": [1e-2, 2e-2],
+            "betas": (0.9, 0.999),
+            "eps": 1e-8,
+            "weight_decay": 0.0,
+            "every": 1,
+            "scale": 1.0,
+            "decay": 0.5,
+        },
         "curvature": {"weight": 1.0, "distance": 0.1},
         "gradient_penalty": {"weight": 0.1},
         "random_smoothing": {"sigma": 1e-2},
@@ -82,24 +110,46 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "weight_averaging": {"start_step": 1, "every_steps": 2},
     },
-    "edit": {},
+    "edit": {
+        "influence": {
+            "inverse": "diagonal",
+            "iterations": None,
+            "damping_percentile": 50.0,
+            "rows": "retain",
+            "max_rows": None,
+            "skip": ["*norm*"],
+            "scale": 1e-7,
+            "search": None,
+        },
+        "model_mixing": {"tolerance": 0.5, "rows": "retain", "validation_rows": 6, "grid": 4, "bisections": 2},
+        "ssd": {
+            "alpha": None,
+            "fraction": 0.05,
+            "dampening": 1.0,
+            "floor_percentile": 1.0,
+            "rows": "retain",
+            "max_rows": None,
+            "skip": ["*embed*", "*norm*"],
+        },
+        "ssu": {
+            **_FITTING,
+            "requests": "clusters",
+            "wrong_answer_weight": 1.0,
+            "wrong_answers": 2,
+            "gate": "paper",
+            "gate_deviations": 0.0,
+            "scale": 1.0,
+        },
+        "task_vector": {**_FITTING, "scale": 1.0},
+        "undo": {**_FITTING, "alpha": 0.5, "beta": 0.1, "rows": "retain"},
+        "whp": {"reinforce": _FITTING, "alpha": 5.0, "relabel": _FITTING},
+    },
 }
 
 
 def training(**changes: Any) -> Training:
     """Six steps of four rows in fp32, with these changes."""
-    values = {
-        "weights": "fp32_master",
-        "compute_dtype": "float32",
-        "steps": 6,
-        "batch_size": 4,
-        "accumulation": 1,
-        "schedule": "constant",
-        "warmup_steps": 0,
-        "max_grad_norm": None,
-        "checkpoint_steps": 2,
-    }
-    return Training(**values | changes)
+    return Training(**_TRAINING | changes)
 
 
 def component(part: str, name: str, **changes: Any) -> Component:

@@ -9,7 +9,6 @@ from transformers import PreTrainedModel
 from lethe import steps, unlearning
 from lethe.batches import Example
 from lethe.checkpoints import Checkpoints
-from lethe.losses import Context
 from lethe.masking import Mask
 from lethe.material import Material, Rows
 from lethe.recipes import Point
@@ -30,10 +29,10 @@ def material(
     seed: int = 0,
     fingerprint: str = "run",
 ) -> Material:
-    """These rows, with checkpoints under ``folder`` and the model as it is now for its original."""
+    """These rows in two clusters, with checkpoints under ``folder`` and the model as it is now for its original."""
     original = copy.deepcopy(model)
     return Material(
-        Rows(forget, retain, general),
+        Rows(forget, retain, general, {example.row: "ab"[index % 2] for index, example in enumerate(forget)}),
         original=lambda: copy.deepcopy(original),
         pad=PAD,
         seed=seed,
@@ -46,6 +45,7 @@ def step_gradients(
     model: PreTrainedModel, forget: Sequence[Example], retain: Sequence[Example], point: Point
 ) -> Gradients:
     """The gradient of each step of a point without a mask of its own, the model as it is now for its reference."""
-    context = Context(unlearning.frozen(model, point), seed=0)
+    given = material(model, forget, retain, Path("unused"), general=retain)
+    context = unlearning.context(model, given, point)
     mask = Mask(model, {name: True for name, _ in model.named_parameters()})
     return steps.gradients(Setting(model, point, forget, retain, context, PAD, {}, mask))

@@ -43,20 +43,25 @@ def train(model: PreTrainedModel, material: Material, point: Point) -> Curve:
     forget = material.rows.forget
     if _reference(point.forget_objective) == "log_probs":
         forget = with_references(model, forget, point.training, pad=material.pad)
-    context = Context(
+    given = context(model, material, point)
+    retain = material.rows.general if point.retain_rows == "general" else material.rows.retain
+    rows = replace(material.rows, forget=forget, retain=retain)
+    _of(point.mask, "enter")(model, point.mask.config, material.seed)
+    try:
+        return _run(model, material, point, rows, given)
+    finally:
+        material.adapter.update(_of(point.mask, "leave")(model, point.mask.config) or {})
+        model.requires_grad_(True)
+
+
+def context(model: PreTrainedModel, material: Material, point: Point) -> Context:
+    """What losses and wrappers of a point may use, the model as it is now for the reference."""
+    return Context(
         frozen(model, point),
         material.seed,
         sample=partial(_sample, material, model.device),
         precision=partial(training.in_compute_dtype, point.training, model.device),
     )
-    retain = material.rows.general if point.retain_rows == "general" else material.rows.retain
-    rows = replace(material.rows, forget=forget, retain=retain)
-    _of(point.mask, "enter")(model, point.mask.config, material.seed)
-    try:
-        return _run(model, material, point, rows, context)
-    finally:
-        material.adapter.update(_of(point.mask, "leave")(model, point.mask.config) or {})
-        model.requires_grad_(True)
 
 
 def _run(model: PreTrainedModel, material: Material, point: Point, rows: Rows, context: Context) -> Curve:

@@ -19,12 +19,18 @@ RETAIN = examples([(f"keep {n}?", "abc"[n % 3] * (9 - 2 * n)) for n in range(4)]
 #: Settings at which a wrapper does nothing, for those that have such settings.
 NOTHING = {
     "curvature": {"weight": 0.0},
+    "forget_loss_floor": {"floor": -1e9},
     "gradient_penalty": {"weight": 0.0},
+    "ilu": {"weight": 0.0},
+    "lat": {"radius": 0.0},
     "random_smoothing": {"sigma": 0.0},
     "sam": {"rho": 0.0},
     "straight_through": {"weight": 0.0},
+    "tar": {"inner_steps": 1, "every": 1, "scale": 1.0, "lrs": [1e-30]},
     "weight_averaging": {},
 }
+#: Settings at which the gradient of the very first step is another, where it is not at the small settings.
+STRONG = {"forget_loss_floor": {"floor": 1e9}}
 every_wrapper = pytest.mark.parametrize("name", registry.names("wrappers"))
 
 
@@ -101,7 +107,8 @@ def test_without_strength_it_is_the_plain_gradient(name):
 
 @pytest.mark.parametrize("name", [name for name in NOTHING if name != "weight_averaging"])
 def test_with_strength_it_is_another(name):
-    plain, found = step(tiny_model(), None)[1], step(tiny_model(), component("wrapper", name))[1]
+    wrapper = component("wrapper", name, **STRONG.get(name, {}))
+    plain, found = step(tiny_model(), None)[1], step(tiny_model(), wrapper)[1]
     assert (found - plain).norm() > 1e-3 * plain.norm()
 
 

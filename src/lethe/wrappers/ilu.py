@@ -24,7 +24,7 @@ from lethe import losses, perturbation
 from lethe.batches import Batch
 from lethe.config import Section
 from lethe.losses import Context
-from lethe.perturbation import Pieces
+from lethe.perturbation import Draws, Pieces
 
 if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone is spared
     from transformers import PreTrainedModel
@@ -46,10 +46,12 @@ def backward(pieces: Pieces, model: PreTrainedModel, config: Config, context: Co
     loss = perturbation.backward(pieces)
     if config.weight > 0:
         assert context.sample is not None
+        draws = Draws()
         batch = context.sample(config.rows, config.batch_size)
         with context.precision():
             slope = scale_slope(model, batch)
         (config.weight * slope.square()).backward()
+        draws.again()  # what is drawn next does not hang on the wrapper
     return loss
 
 

@@ -55,6 +55,7 @@ def backward(pieces: Pieces, model: PreTrainedModel, config: Config, context: Co
     """Add the sum of the gradients after tampering; the plain loss, at the weights as they stand, is returned."""
     parameters, draws = perturbation.movable(model), Draws()
     loss = perturbation.loss(pieces)
+    after = Draws()
     held = [parameter.grad for parameter in parameters]
     total = [torch.zeros_like(parameter) for parameter in parameters]
     lr = config.lrs[int(torch.randint(len(config.lrs), ()))]
@@ -72,6 +73,7 @@ def backward(pieces: Pieces, model: PreTrainedModel, config: Config, context: Co
     for parameter, before in zip(parameters, held, strict=True):
         parameter.grad = before
     perturbation.add_to_gradients(parameters, total)
+    after.again()  # what is drawn next does not hang on the wrapper
     return loss
 
 
