@@ -60,6 +60,7 @@ def write_model(name: str, kind: int | None) -> None:
     artifacts.write_json(artifacts.curve(name), curve(kind))
     if kind is not None:
         artifacts.write_json(artifacts.diagnostics(name), diagnostics(kind))
+        artifacts.write_json(artifacts.probes(name), probes(kind))
     for attack, conditions in (("none", ["none"]), ("quantization", list(SCHEMES))):
         with artifacts.replacing(artifacts.records(name, attack)) as folder:
             records.write(folder, records.Records([], generations(name, conditions)))
@@ -162,6 +163,11 @@ def capabilities(accuracy: float) -> dict[str, Any]:
 
 def diagnostics(kind: int) -> dict[str, Any]:
     return {scheme: {"total": edit_left(kind, values["bits"]), "tensors": {}} for scheme, values in SCHEMES.items()}
+
+
+def probes(kind: int) -> dict[str, Any]:
+    depth = {"unlearning_depth": leaf((0.3, 0.8, 0.5)[kind]), "lost_to_retain_states": [0.4, 1.1]}
+    return {"unlearning_depth": depth, "logit_lens": {"logit_lens": leaf(0.12), "logit_lens_retain": leaf(0.06)}}
 
 
 def edit_left(kind: int, bits: int) -> dict[str, float]:

@@ -28,7 +28,13 @@ LOADED_BY_NAME: dict[str, set[str]] = {
     "report": {"src/lethe/reporting/templates"},
 }
 # Doors that run components chosen by name; what those import is code of the stage, too.
-COMPONENTS_RUN = {"prepare": ("sources",), "infer": ("attacks",), "score": ("metrics",), "unlearn": RECIPE_KINDS, "probe": ("probes",)}
+COMPONENTS_RUN = {
+    "prepare": ("sources",),
+    "infer": ("attacks",),
+    "score": ("metrics",),
+    "unlearn": RECIPE_KINDS,
+    "probe": ("probes",),
+}
 
 
 def door(stage: str) -> str:

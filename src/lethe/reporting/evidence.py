@@ -58,6 +58,7 @@ class Model:
     curve: list[dict[str, Any]]
     diagnostics: dict[str, Any] | None
     capabilities: dict[str, Any] | None
+    probes: dict[str, Any] | None
 
     @property
     def conditions(self) -> dict[str, Any]:
@@ -169,6 +170,7 @@ def _model(name: str, recipe: str | None) -> Model:
         curve=_if_there(artifacts.curve(name)) or [],
         diagnostics=_if_there(artifacts.diagnostics(name)) if recipe else None,
         capabilities=_if_there(artifacts.capabilities(name)),
+        probes=_if_there(artifacts.probes(name)) if recipe else None,
     )
 
 

@@ -67,6 +67,7 @@ def render(evidence: Evidence, rows: list[tables.SummaryRow], samples: list[Samp
             metrics={evidence.condition_label(name): tables.metrics(evidence, name) for name in conditions},
             unavailable=evidence.manifest.get("unavailable", {}),
             capabilities=tables.capabilities(evidence),
+            probes=tables.probes(evidence),
             samples=samples,
             data=tables.flattened(evidence.manifest),
             parameters=tables.parameters(evidence),

@@ -154,6 +154,17 @@ def capabilities(evidence: Evidence) -> Table:
     return Table("task: metric", [model.name for model in evidence.models], rows)
 
 
+def probes(evidence: Evidence) -> Table:
+    """What the probes found in the states of each cell, one row a number; empty when no probe was run."""
+    found = [_probed(cell) for cell in evidence.cells]
+    missing = Estimate(reason="not probed")
+    rows: list[Row] = [
+        (name, [estimate(numbers[name]) if name in numbers else missing for numbers in found])
+        for name in sorted({name for numbers in found for name in numbers})
+    ]
+    return Table("probe", [cell.name for cell in evidence.cells], rows)
+
+
 def parameters(evidence: Evidence) -> Table:
     """Every number and hash that a recipe stands for, one column a recipe."""
     flat = {name: dict(flattened(values)) for name, values in evidence.recipes.items()}
@@ -212,6 +223,11 @@ def _diagnostic(cell: Model, scheme: str, quantity: str) -> Estimate:
 def _lm_eval_metrics(model: Model) -> dict[str, dict[str, Any]]:
     tasks = (model.capabilities or {}).get("tasks", {})
     return {f"{task}: {name}": leaf for task, found in tasks.items() for name, leaf in found["metrics"].items()}
+
+
+def _probed(cell: Model) -> dict[str, dict[str, Any]]:
+    numbers = [pair for probe in (cell.probes or {}).values() for pair in probe.items()]
+    return {name.replace("_", " "): leaf for name, leaf in numbers if isinstance(leaf, dict)}
 
 
 def _as_text(value: Any) -> str:

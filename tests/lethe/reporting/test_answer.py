@@ -21,7 +21,7 @@ def model(name: str, attacks: dict[str, Any], knowledge: float | None = 0.01) ->
     conditions = dict.fromkeys(["none", *attacks], splits)
     scores = {"conditions": conditions, "attacks": attacks, "gates": [], "verdict": None}
     recipe = None if name in ("target", "retain") else name.removesuffix("-0")
-    return Model(name, recipe, scores, curve=[], diagnostics=None, capabilities=None)
+    return Model(name, recipe, scores, curve=[], diagnostics=None, capabilities=None, probes=None)
 
 
 def evidence(*cells: Model) -> Evidence:

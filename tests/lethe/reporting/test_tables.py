@@ -64,6 +64,7 @@ def test_every_table_is_rectangular(finished: Evidence) -> None:
         tables.metrics(finished, "none"),
         tables.metrics(finished, "int3_channel"),
         tables.capabilities(finished),
+        tables.probes(finished),
         tables.parameters(finished),
         *tables.diagnostics(finished).values(),
         *(tables.attack_effects(finished, cell) for cell in finished.cells),
@@ -128,3 +129,16 @@ def test_lists_and_missing_values_are_readable() -> None:
         ("betas", "0.9, 0.999"),
         ("mask", "none"),
     ]
+
+
+def test_probes_are_shown_cell_by_cell_and_curves_over_blocks_are_not(finished: Evidence) -> None:
+    table = tables.probes(finished)
+    assert table.columns == [cell.name for cell in finished.cells]
+    assert [name for name, _ in table.rows] == ["logit lens", "logit lens retain", "unlearning depth"]
+    assert [cell.value for cell in dict(table.rows)["unlearning depth"]] == [0.3, 0.8, 0.5]
+
+
+def test_without_probes_the_table_is_empty(finished: Evidence) -> None:
+    for cell in finished.cells:
+        artifacts.write_json(artifacts.probes(cell.name), {})
+    assert not tables.probes(experiment.evidence()).rows
