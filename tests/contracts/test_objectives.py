@@ -1,19 +1,17 @@
 """What every forget and every retain objective owes."""
 
-import copy
-import functools
 import re
 from dataclasses import replace
 
 import pytest
 import torch
 
-from lethe import losses
 from lethe.batches import Batch, Example
 from lethe.losses import Context
 from lethe.recipes import Component
 from tests.contracts import shipped
 from tests.encoded import collated, examples, log_probs
+from tests.learnt import knowing
 from tests.logit_table import answers, assigning, everything
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -252,21 +250,9 @@ def stepped(objective, model, batch, reference):
             parameter -= 1e-2 / whole.norm() * gradient(parameter)
 
 
-@functools.cache
-def knowing_the_answers():
-    """A model that has learnt the rows by heart."""
-    model, batch = tiny_model(0), collated(examples(ROWS))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(60):
-        optimizer.zero_grad()
-        (-losses.target_log_probs(model, batch).mean()).backward()
-        optimizer.step()
-    return model
-
-
 @objectives
 def test_a_small_step_lowers_the_loss(objective):
-    model, reference = copy.deepcopy(knowing_the_answers()), tiny_model(1)
+    model, reference = knowing(*ROWS), tiny_model(1)
     batch = batch_for(objective, rows_for(reference))
     before = loss_of(objective, model, batch, reference).item()
     stepped(objective, model, batch, reference)
@@ -275,7 +261,7 @@ def test_a_small_step_lowers_the_loss(objective):
 
 @pytest.mark.parametrize("objective", FORGET)
 def test_a_small_step_makes_answers_that_are_known_less_likely(objective):
-    reference, model = knowing_the_answers(), copy.deepcopy(knowing_the_answers())
+    reference, model = knowing(*ROWS), knowing(*ROWS)
     batch = batch_for(objective, rows_for(reference))
     stepped(objective, model, batch, reference)
     assert log_probs(model, batch).sum() < log_probs(reference, batch).sum()

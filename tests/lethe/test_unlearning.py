@@ -10,6 +10,7 @@ from lethe.recipes import KINDS, Recipe
 from tests import small_recipes, unlearned
 from tests.encoded import collated, examples, log_probs
 from tests.interruption import killed_at, weights
+from tests.learnt import knowing
 from tests.small_recipes import component, recipe, training
 from tests.tiny import tiny_model
 
@@ -19,10 +20,19 @@ FORGET_OBJECTIVES, RETAIN_OBJECTIVES, COMBINERS = (
 every_forget_objective = pytest.mark.parametrize("objective", FORGET_OBJECTIVES)
 every_retain_objective = pytest.mark.parametrize("retain", RETAIN_OBJECTIVES)
 every_combiner = pytest.mark.parametrize("combiner", COMBINERS)
+#: Each component with a plain partner; test_product has the whole product.
+forget_and_retain = pytest.mark.parametrize(
+    ("objective", "retain"),
+    [(name, "nll") for name in FORGET_OBJECTIVES] + [("npo", name) for name in RETAIN_OBJECTIVES],
+)
+objective_and_combiner = pytest.mark.parametrize(
+    ("objective", "combiner"), [(name, "sum") for name in FORGET_OBJECTIVES] + [("npo", name) for name in COMBINERS]
+)
 
 # Eight answers of 1 to 13 tokens each: batches of unequal token counts.
 LENGTHS = (1, 12, 3, 7, 2, 9, 5, 4)
 FORGET = [(f"lose {number}?", "xyz"[number % 3] * length) for number, length in enumerate(LENGTHS)]
+OTHERS = ["no one knows", "unheard of", "a lie"]  # answered in place of the forget answers
 RETAIN = [(f"keep {number}?", "abc"[number % 3] * length) for number, length in enumerate(reversed(LENGTHS))]
 
 
@@ -30,7 +40,7 @@ RETAIN = [(f"keep {number}?", "abc"[number % 3] * length) for number, length in 
 def unlearn(tmp_path):
     def run(model, point, seed=0, fingerprint="run"):
         given = unlearned.material(
-            model, examples(FORGET), examples(RETAIN), tmp_path, seed=seed, fingerprint=fingerprint
+            model, examples(FORGET, others=OTHERS), examples(RETAIN), tmp_path, seed=seed, fingerprint=fingerprint
         )
         return unlearning.unlearn(model, given, Recipe(point, None))
 
@@ -54,10 +64,14 @@ def move(model):
 def step_gradient(settings):
     """The gradient of the first step of a model that has moved away from its reference, and the curve's numbers."""
     model = tiny_model()
-    forget = unlearning.with_references(model, examples(FORGET), settings.training, pad=unlearned.PAD)
+    rows = examples(FORGET, others=OTHERS)
+    forget = unlearning.with_references(model, rows, settings.training, pad=unlearned.PAD)
     gradients = unlearned.step_gradients(model, forget, examples(RETAIN), settings)
     move(model)
-    return gradients(0), torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+    torch.manual_seed(0)
+    numbers = gradients(0)
+    reached = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in model.parameters()]
+    return numbers, torch.cat([gradient.flatten() for gradient in reached])
 
 
 def test_the_small_settings_name_every_shipped_component():
@@ -66,8 +80,7 @@ def test_the_small_settings_name_every_shipped_component():
     }
 
 
-@every_forget_objective
-@every_retain_objective
+@forget_and_retain
 def test_one_joint_backward_is_two_backwards_and_the_sum(objective, retain, monkeypatch):
     settings = recipe(forget_objective=objective, retain_objective=retain, training=training(batch_size=8))
     numbers, joint = step_gradient(settings)
@@ -77,8 +90,7 @@ def test_one_joint_backward_is_two_backwards_and_the_sum(objective, retain, monk
     assert {name: separate_numbers[name] for name in numbers} == pytest.approx(numbers, rel=1e-6)
 
 
-@every_forget_objective
-@every_combiner
+@objective_and_combiner
 def test_four_pieces_of_unequal_token_counts_give_the_step_of_one_large_batch(objective, combiner):
     parts = {"forget_objective": objective, "combiner": combiner}
     numbers, whole = step_gradient(recipe(**parts, training=training(batch_size=8)))
@@ -129,10 +141,9 @@ def test_reference_numbers_are_those_of_the_model_row_by_row():
     assert [replace(row, reference_log_prob=None) for row in scored] == rows
 
 
-@every_forget_objective
-@every_combiner
-def test_one_step_makes_the_forget_answers_less_likely(unlearn, objective, combiner):
-    model, batch = tiny_model(), collated(examples(FORGET))
+@objective_and_combiner
+def test_one_step_makes_forget_answers_that_are_known_less_likely(unlearn, objective, combiner):
+    model, batch = knowing(*FORGET), collated(examples(FORGET))
     before = log_probs(model, batch).sum()
     weighed = component("combiner", combiner, forget_weight=1.0, retain_weight=0.0)
     unlearn(model, recipe(forget_objective=objective, combiner=weighed, training=training(steps=1, batch_size=8)))

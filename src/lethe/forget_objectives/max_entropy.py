@@ -34,7 +34,7 @@ class Config(Section):
 def loss(model: PreTrainedModel, batch: Batch, config: Config, context: Context) -> Tensor:
     """Mean divergence, in nats, over the target positions: a scalar in [0, inf), to minimise."""
     log_distributions = losses.log_distributions(model, batch)
-    most = math.log(log_distributions.shape[-1])  # the entropy of the uniform distribution
+    log_ratios = log_distributions + math.log(log_distributions.shape[-1])  # to the uniform distribution
     if config.direction == "forward":
-        return losses.token_mean(-most - log_distributions.mean(-1))
-    return losses.token_mean(most - losses.soft_cross_entropies(log_distributions.exp(), log_distributions))
+        return losses.token_mean(-log_ratios.mean(-1))
+    return losses.token_mean((log_distributions.exp() * log_ratios).sum(-1))
