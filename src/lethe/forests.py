@@ -50,6 +50,14 @@ def by_row(examples: Sequence[Example]) -> list[list[int]]:
     return list(groups.values())
 
 
+def by_sequence(examples: Sequence[Example]) -> list[list[int]]:
+    """Indices of examples in groups of the same sequence, for a model that does not read trees."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, example in enumerate(examples):
+        groups.setdefault(example.ids, []).append(index)
+    return list(groups.values())
+
+
 def tree_length(examples: Sequence[Example]) -> int:
     """How many tokens the tree of these examples has."""
     fed = sorted(_fed(example) for example in examples)

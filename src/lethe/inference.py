@@ -119,7 +119,7 @@ def _answerer(
 
 def _forests(targets: Sequence[Target], batch_tokens: int, *, trees: bool, pad: int) -> list[Forest]:
     examples = [target.example for target in targets]
-    groups = _groups(targets) if trees else [[index] for index in range(len(examples))]
+    groups = _groups(targets) if trees else forests.by_sequence(examples)
     lengths = [forests.tree_length([examples[index] for index in group]) for group in groups]
     return [
         forests.plant(examples, [groups[place] for place in batch], pad=pad)

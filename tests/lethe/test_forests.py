@@ -36,6 +36,15 @@ def test_answers_go_together_by_row_and_a_text_stays_alone() -> None:
     assert forests.by_row(examples) == [[0, 1, 5], [2], [3], [4]]
 
 
+def test_without_trees_a_sequence_still_goes_in_once() -> None:
+    examples = [example(1, 2, 3, targets=1), example(1, 2, 4, targets=1), example(1, 2, 3, targets=2, row="b")]
+    assert forests.by_sequence(examples) == [[0, 2], [1]]
+    forest = forests.plant(examples, forests.by_sequence(examples), pad=PAD)
+    assert forest.input_ids.tolist() == [[1, 2], [1, 2]]
+    assert not forest.branches()
+    assert dict(zip(forest.examples, forest.sizes, strict=True)) == {0: 1, 1: 1, 2: 2}
+
+
 def test_a_tree_reads_each_beginning_once_and_no_last_token() -> None:
     # prompt 1 2 3, answers 4 5 6, 4 5 7 8 and 9 6: the tree is 1 2 3 ── 4 5 ── 7
     #                                                               └─ 9
