@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lethe import weights
+from lethe import artifacts, weights
 from lethe.errors import ArtifactError
 
 
@@ -16,6 +16,12 @@ def test_tensors_of_all_files_are_read(tmp_path: Path) -> None:
         "a": (2, torch.float32),
         "b": (3, torch.bfloat16),
     }
+
+
+def test_an_adapter_beside_the_weights_is_none_of_them(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(2)}, tmp_path / "model.safetensors")
+    save_file({"a.A": torch.ones(2)}, tmp_path / artifacts.ADAPTER)
+    assert list(weights.read(tmp_path)) == ["a"]
 
 
 def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:
