@@ -105,6 +105,8 @@ def assert_same(found, expected):
 FORGET = [fitted(parameter) for parameter in shipped.components("forget_objective")]
 RETAIN = [fitted(parameter) for parameter in shipped.components("retain_objective")]
 SURE_OF_THEIR_LABELS = [parameter for parameter in FORGET + RETAIN if not draws_labels(parameter.values[0])]
+#: Those that only unlearn; the others first have to teach what is said in place of the answer.
+UNTAUGHT = [parameter for parameter in FORGET if not hasattr(parameter.values[0].config, "substitute")]
 OF_LOGITS = [parameter for parameter in FORGET + RETAIN if not reads_a_layer(parameter.values[0])]
 
 objectives = pytest.mark.parametrize("objective", FORGET + RETAIN)
@@ -259,7 +261,7 @@ def test_a_small_step_lowers_the_loss(objective):
     assert loss_of(objective, model, batch, reference).item() < before
 
 
-@pytest.mark.parametrize("objective", FORGET)
+@pytest.mark.parametrize("objective", UNTAUGHT)
 def test_a_small_step_makes_answers_that_are_known_less_likely(objective):
     reference, model = knowing(*ROWS), knowing(*ROWS)
     batch = batch_for(objective, rows_for(reference))
