@@ -203,6 +203,8 @@ def _require_fitting_parts(point: Point, where: str) -> None:
         return
     found = f"{PARAMS}: {where}: there is no retain_objective"
     known = ", ".join(registry.names("retain_objectives"))
+    if "retain_gradient" in point.mask.module.SIGNALS:
+        raise ConfigError(f"{found} for mask {point.mask.name!r}; name one of {known}, or use another mask.")
     if point.combiner.module.MODE != "joint":
         name = point.combiner.name
         raise ConfigError(f"{found} for combiner {name!r}; name one of {known}, or use combiner 'sum'.")

@@ -12,7 +12,7 @@ from tests.interruption import killed_at, weights
 from tests.small_recipes import component, recipe, training
 from tests.tiny import tiny_model
 
-FORGET = examples([(f"lose {n}?", "xyz"[n % 3] * (1 + 2 * n)) for n in range(6)])
+FORGET = examples([(f"lose {n}?", "xyz"[n % 3] * (1 + 2 * n)) for n in range(6)], others=["no idea", "I forgot"])
 RETAIN = examples([(f"keep {n}?", "abc"[n % 3] * (9 - n)) for n in range(6)])
 OTHERS = examples([(f"other {n}?", "uvw"[n % 3] * (3 + n)) for n in range(6)])
 
@@ -72,10 +72,11 @@ def with_dropout():
 
 @pytest.fixture
 def unlearn(tmp_path):
-    def run(model, mask, place="run", retain=RETAIN, **changes):
-        settings = {"batch_size": 2, "checkpoint_steps": 3, **changes}
+    def run(model, mask, place="run", retain=RETAIN, objective="npo", **changes):
+        settings = training(**{"batch_size": 2, "checkpoint_steps": 3, **changes})
         given = unlearned.material(model, FORGET, retain, tmp_path, fingerprint=place)
-        return unlearning.unlearn(model, given, Recipe(recipe(mask=mask, training=training(**settings)), None))
+        point = recipe(mask=mask, forget_objective=objective, training=settings)
+        return unlearning.unlearn(model, given, Recipe(point, None))
 
     return run
 
@@ -204,6 +205,19 @@ def test_only_a_mask_that_asks_for_a_retain_signal_hangs_on_retain_rows(name, ch
     ]
     same = all(here.shape == there.shape and torch.equal(here, there) for here, there in pairs)
     assert same == (not any(signal.startswith("retain") for signal in mask.module.SIGNALS))
+
+
+@pytest.mark.parametrize("objective", registry.names("forget_objectives"))
+def test_every_objective_gives_a_mask_its_signal_also_one_that_draws(objective, unlearn, watched):
+    found = []
+    for place in ("first", "second"):
+        mask, choices, _ = watched("salun", {})
+        unlearn(tiny_model(), mask, place, objective=objective, steps=1)
+        found.append({name: torch.as_tensor(choice) for name, choice in choices[0].items()})
+        torch.rand(1)  # a second run finds the generator elsewhere
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    share = sum(int(torch.broadcast_to(found[0][name], p.shape).sum()) for name, p in tiny_model().named_parameters())
+    assert share >= sum(parameter.numel() for parameter in tiny_model().parameters()) / 2
 
 
 @pytest.mark.parametrize(("name", "changes"), EVERYTHING)
