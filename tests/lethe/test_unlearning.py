@@ -21,7 +21,11 @@ every_forget_objective = pytest.mark.parametrize("objective", FORGET_OBJECTIVES)
 every_retain_objective = pytest.mark.parametrize("retain", RETAIN_OBJECTIVES)
 every_combiner = pytest.mark.parametrize("combiner", COMBINERS)
 #: Those that only unlearn; the others first have to teach what is said in place of the answer.
-UNTAUGHT = [name for name in FORGET_OBJECTIVES if "substitute" not in small_recipes.SETTINGS["forget_objective"][name]]
+UNTAUGHT = [
+    name
+    for name in FORGET_OBJECTIVES
+    if "substitute" not in registry.load("forget_objectives", name).Config.model_fields
+]
 #: Each component with a plain partner; test_product has the whole product.
 forget_and_retain = pytest.mark.parametrize(
     ("objective", "retain"),
