@@ -22,7 +22,7 @@ _FITTING = {"optimizer": _ADAMW, "training": _TRAINING}
 #: Settings of each shipped component at which a tiny model moves within a few steps.
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "forget_objective": {
-        "adaptive_rmu": {"layer": 1, "scale": 5.0},
+        "adaptive_rmu": {"layer": 1, "scale": 1.0},
         "adversarial_labels": {"labels": "paper"},
         "ceu": {"ignored_tokens": 0},
         "controlled_ascent": {"token_keep_fraction": 0.8, "token_probability_floor": 1e-3, "forget_temperature": 2.0},
@@ -43,12 +43,20 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
         "random_labels": {},
         "refusal": {"substitute": {"kind": "refusal", "candidates": 4, "draws": 1}},
         "rmu": {"layer": 1, "coefficient": 20.0},
+        "repnoise": {"noise_weight": 0.01, "ascent_weight": 1.0},
         "satimp": {"beta1": 1.0, "beta2": 0.1},
         "simnpo": {"beta": 2.5, "margin": 0.0},
         "undial": {"beta": 10.0},
         "wga": {"beta": 1.0},
     },
-    "retain_objective": {"nll": {}, "kl": {}},
+    "retain_objective": {
+        "activation_mse": {"layer": 1},
+        "jensen_shannon": {},
+        "kl": {},
+        "kl_top_k": {"k": 8},
+        "nll": {},
+        "reverse_kl": {"form": "divergence"},
+    },
     "combiner": {
         "sum": {"forget_weight": 0.5, "retain_weight": 2.0},
         "pcgrad": {"forget_weight": 0.5, "retain_weight": 2.0, "scope": "per_tensor", "epsilon": 1e-10},

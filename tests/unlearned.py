@@ -48,4 +48,5 @@ def step_gradients(
     given = material(model, forget, retain, Path("unused"), general=retain)
     context = unlearning.context(model, given, point)
     mask = Mask(model, {name: True for name, _ in model.named_parameters()})
+    retain = unlearning.referenced(model, retain, point.retain_objective, point.training, pad=PAD)
     return steps.gradients(Setting(model, point, forget, retain, context, PAD, {}, mask))

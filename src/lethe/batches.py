@@ -28,12 +28,26 @@ class Encoding(Section):
     system_prompt: str | None
 
 
+@dataclass(frozen=True, eq=False)
+class TopK:
+    """The likeliest tokens of a model where targets are predicted, and what is left for all others together.
+
+    ``tokens`` and ``log_probs`` are [targets, k], the likeliest first; ``log_rest`` [targets] is the log of the mass of
+    all other tokens, minus infinity when there are none.
+    """
+
+    tokens: Tensor
+    log_probs: Tensor
+    log_rest: Tensor
+
+
 @dataclass(frozen=True)
 class Example:
     """One tokenised row: ``ids`` is the whole sequence, and its last ``num_targets`` tokens are to be predicted.
 
     ``ends_turn`` tells whether the last target closes the answer. ``reference_log_prob`` is the summed log-probability
-    of the targets under the reference model, where an objective asked for it. ``substitutes`` are other answers to the
+    of the targets under the reference model, ``reference_top_k`` its likeliest tokens where it predicts them (on the
+    CPU, tokens as int32), each where an objective asked for it. ``substitutes`` are other answers to the
     same question, for objectives that teach one in place of the answer (:mod:`lethe.substitutes`).
     """
 
@@ -43,6 +57,7 @@ class Example:
     ends_turn: bool
     reference_log_prob: float | None = None
     substitutes: tuple[Example, ...] = ()
+    reference_top_k: TopK | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +66,8 @@ class Batch:
 
     ``input_ids`` and ``attention_mask`` are [batch, time]; ``predicts`` [batch, time] marks the positions whose *next*
     token is a target; ``targets`` [targets] holds those tokens in row-major order and ``owner`` [targets] the row
-    of the batch that each belongs to. ``reference_log_probs`` [batch] is there when every example brings one.
+    of the batch that each belongs to. ``reference_log_probs`` [batch] and ``reference_top_k`` (in the order of
+    ``targets``) are there when every example brings one.
     ``substitute`` holds the substitutes drawn for this step, the same number for each row, row after row.
     """
 
@@ -62,6 +78,7 @@ class Batch:
     owner: Tensor
     reference_log_probs: Tensor | None
     substitute: Batch | None = None
+    reference_top_k: TopK | None = None
 
     def __len__(self) -> int:
         return int(self.input_ids.shape[0])
@@ -164,7 +181,7 @@ def collate(examples: Sequence[Example], *, pad: int, device: torch.device | str
         "owner": rows,
     }
     moved = {name: tensor.to(device) for name, tensor in tensors.items()}
-    return Batch(**moved, reference_log_probs=_references(examples, device))
+    return Batch(**moved, reference_log_probs=_references(examples, device), reference_top_k=_top_k(examples, device))
 
 
 def by_token_budget(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -188,3 +205,14 @@ def _references(examples: Sequence[Example], device: torch.device | str) -> Tens
     if any(value is None for value in values):
         return None
     return torch.tensor(values, dtype=torch.float32, device=device)
+
+
+def _top_k(examples: Sequence[Example], device: torch.device | str) -> TopK | None:
+    found = [example.reference_top_k for example in examples if example.reference_top_k is not None]
+    if len(found) < len(examples):
+        return None
+    return TopK(
+        torch.cat([one.tokens for one in found]).long().to(device),
+        torch.cat([one.log_probs for one in found]).to(device),
+        torch.cat([one.log_rest for one in found]).to(device),
+    )

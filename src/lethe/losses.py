@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lethe.batches import Batch
+from lethe.batches import Batch, TopK
 from lethe.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -108,6 +108,13 @@ def steering_direction(width: int, seed: int) -> Tensor:
     """A random unit vector of the positive orthant (RMU, arXiv:2403.03218), the same for a seed: [width]."""
     drawn = torch.rand(width, generator=torch.Generator().manual_seed(seed))
     return drawn / drawn.norm()
+
+
+def top_k(log_distributions: Tensor, k: int) -> TopK:
+    """The ``k`` likeliest tokens of each row [targets, vocabulary], or all where they are fewer."""
+    log_probs, tokens = log_distributions.topk(min(k, log_distributions.shape[-1]))
+    rest = log_distributions.scatter(-1, tokens, -torch.inf).logsumexp(-1)
+    return TopK(tokens, log_probs, rest)
 
 
 def sequence_sums(values: Tensor, batch: Batch) -> Tensor:

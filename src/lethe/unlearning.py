@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from lethe import batches, editing, importance, losses, models, perturbation, steps, training
-from lethe.batches import Batch, Example
+from lethe.batches import Batch, Example, TopK
 from lethe.errors import DataError
 from lethe.losses import Context
 from lethe.masking import Mask
@@ -40,11 +40,10 @@ def train(model: PreTrainedModel, material: Material, point: Point) -> Curve:
 
     However it ends, the model is an ordinary one of its class, all of whose parameters may move.
     """
-    forget = material.rows.forget
-    if _reference(point.forget_objective) == "log_probs":
-        forget = with_references(model, forget, point.training, pad=material.pad)
+    forget = referenced(model, material.rows.forget, point.forget_objective, point.training, pad=material.pad)
     given = context(model, material, point)
     retain = material.rows.general if point.retain_rows == "general" else material.rows.retain
+    retain = referenced(model, retain, point.retain_objective, point.training, pad=material.pad)
     rows = replace(material.rows, forget=forget, retain=retain)
     _of(point.mask, "enter")(model, point.mask.config, material.seed)
     try:
@@ -103,6 +102,18 @@ def _of(component: Component | None, name: str) -> Callable[..., Any]:
     return function
 
 
+def referenced(
+    model: PreTrainedModel, examples: Sequence[Example], objective: Component | None, settings: Training, *, pad: int
+) -> Sequence[Example]:
+    """The examples with what an objective has to know of the model as it is now, where a frozen copy is not needed."""
+    if _reference(objective) == "log_probs":
+        return with_references(model, examples, settings, pad=pad)
+    if objective is not None and _reference(objective) == "top_k":
+        k: int = objective.config.k
+        return with_top_k(model, examples, k, settings, pad=pad)
+    return examples
+
+
 def with_references(
     model: PreTrainedModel, examples: Sequence[Example], settings: Training, *, pad: int
 ) -> list[Example]:
@@ -113,6 +124,24 @@ def with_references(
     flat = [example for example in examples for example in (example, *example.substitutes)]
     scored = iter(_scored(model, flat, settings, pad=pad))
     return [replace(next(scored), substitutes=tuple(next(scored) for _ in example.substitutes)) for example in examples]
+
+
+def with_top_k(
+    model: PreTrainedModel, examples: Sequence[Example], k: int, settings: Training, *, pad: int
+) -> list[Example]:
+    """The examples with the ``k`` likeliest tokens of the model as it is now, where each of their targets stands."""
+    found: list[Example] = []
+    for start in range(0, len(examples), _REFERENCE_BATCH):
+        chunk = examples[start : start + _REFERENCE_BATCH]
+        batch = batches.collate(chunk, pad=pad, device=model.device)
+        with torch.no_grad(), training.in_compute_dtype(settings, model.device):
+            top = losses.top_k(losses.log_distributions(model, batch), k)
+        sizes = [example.num_targets for example in chunk]
+        parts = zip(
+            *(tensor.cpu().split(sizes) for tensor in (top.tokens.int(), top.log_probs, top.log_rest)), strict=True
+        )
+        found += [replace(example, reference_top_k=TopK(*part)) for example, part in zip(chunk, parts, strict=True)]
+    return found
 
 
 def _scored(model: PreTrainedModel, examples: Sequence[Example], settings: Training, *, pad: int) -> list[Example]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lethe import losses
 from lethe.batches import Batch, Example
 from lethe.losses import Context
 from lethe.recipes import Component
@@ -23,6 +24,11 @@ OTHERS = ["a smith", "no one can say", "in town"]
 def reads_a_layer(objective: Component) -> bool:
     """Whether it looks at the output of a block and not at logits."""
     return "layer" in objective.module.Config.model_fields
+
+
+def reads_blocks(objective: Component) -> bool:
+    """Whether it looks at the output of one block or of all, which a table of logits does not have."""
+    return reads_a_layer(objective) or getattr(objective.module, "READS_BLOCKS", False)
 
 
 def draws_labels(objective: Component) -> bool:
@@ -80,6 +86,10 @@ def loss_of(objective, model, batch, reference, seed=0):
     context = Context(reference=reference if objective.module.REFERENCE == "model" else None, seed=0)
     if objective.module.REFERENCE != "log_probs":
         batch = replace(batch, reference_log_probs=None)
+    if objective.module.REFERENCE == "top_k":
+        with torch.no_grad():
+            known = losses.top_k(losses.log_distributions(reference, batch), objective.config.k)
+        batch = replace(batch, reference_top_k=known)
     if seed is not None:
         torch.manual_seed(seed)
     return objective.module.loss(model, batch, objective.config, context)
@@ -107,7 +117,7 @@ RETAIN = [fitted(parameter) for parameter in shipped.components("retain_objectiv
 SURE_OF_THEIR_LABELS = [parameter for parameter in FORGET + RETAIN if not draws_labels(parameter.values[0])]
 #: Those that only unlearn; the others first have to teach what is said in place of the answer.
 UNTAUGHT = [parameter for parameter in FORGET if not hasattr(parameter.values[0].config, "substitute")]
-OF_LOGITS = [parameter for parameter in FORGET + RETAIN if not reads_a_layer(parameter.values[0])]
+OF_LOGITS = [parameter for parameter in FORGET + RETAIN if not reads_blocks(parameter.values[0])]
 
 objectives = pytest.mark.parametrize("objective", FORGET + RETAIN)
 objectives_of_logits = pytest.mark.parametrize("objective", OF_LOGITS)
@@ -130,13 +140,13 @@ def widened(batch: Batch, columns: int, token: int) -> Batch:
 
 @objectives
 def test_it_says_what_it_needs_and_what_it_averages_over(objective):
-    assert objective.module.REFERENCE in ("none", "log_probs", "model")
+    assert objective.module.REFERENCE in ("none", "log_probs", "top_k", "model")
     assert objective.module.UNIT in ("token", "sequence")
 
 
 @pytest.mark.parametrize("objective", RETAIN)
-def test_a_retain_objective_needs_no_reference_numbers_with_its_rows(objective):
-    assert objective.module.REFERENCE in ("none", "model")
+def test_a_retain_objective_compares_whole_distributions_or_nothing(objective):
+    assert objective.module.REFERENCE in ("none", "top_k", "model")
 
 
 @objectives

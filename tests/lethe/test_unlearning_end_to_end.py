@@ -51,26 +51,34 @@ def after_unlearning(memory, folder, **parts):
     """Mean probability of the first ten strings, which are to be forgotten, and of the last ten."""
     model = copy.deepcopy(memory)
     point = recipe(
-        optimizer=component("optimizer", "adamw", lr=1e-3, weight_decay=0.0),
-        training=training(steps=30, batch_size=10, checkpoint_steps=1000),
+        optimizer=component("optimizer", "adamw", lr=2e-3, weight_decay=0.0),
+        training=training(steps=15, batch_size=10, checkpoint_steps=1000),
         **parts,
     )
-    given = unlearned.material(model, examples(STRINGS[:10]), examples(STRINGS[10:]), folder)
+    forget = examples(STRINGS[:10], others=["no", "i know not", "who can say"])
+    given = unlearned.material(model, forget, examples(STRINGS[10:]), folder)
     unlearning.unlearn(model, given, Recipe(point, None))
     return mean_probability(model, STRINGS[:10]), mean_probability(model, STRINGS[10:])
 
 
 def stands_still(combiner):
-    """Whether a rule does not move where one loss is at its optimum, as the retain loss of strings known by heart is."""
+    """Whether a rule does not move while one loss is at its optimum, as that of strings known by heart is."""
     found = component("combiner", combiner, forget_weight=1.0, retain_weight=1.0)
     (step,) = found.module.combine([torch.ones(1)], [torch.zeros(1)], found.config, moment())
     return step.item() == 0
 
 
-@pytest.mark.parametrize("objective", registry.names("forget_objectives"))
-@pytest.mark.parametrize("combiner", [name for name in registry.names("combiners") if not stands_still(name)])
-def test_every_objective_with_every_combiner_forgets_half_and_keeps_half(memory, objective, combiner, tmp_path):
-    weighed = component("combiner", combiner, forget_weight=1.0, retain_weight=1.0)
+OBJECTIVES = registry.names("forget_objectives")
+COMBINERS = [name for name in registry.names("combiners") if not stands_still(name)]
+#: Objectives whose loss is so much larger than the likelihood that they are published with a larger retain weight.
+FORGET_WEIGHTS = {"margin": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("objective", "combiner"), [(name, "sum") for name in OBJECTIVES] + [("npo", name) for name in COMBINERS]
+)
+def test_every_objective_and_every_combiner_forgets_half_and_keeps_half(memory, objective, combiner, tmp_path):
+    weighed = component("combiner", combiner, forget_weight=FORGET_WEIGHTS.get(objective, 1.0), retain_weight=1.0)
     forgotten, kept = after_unlearning(memory, tmp_path, forget_objective=objective, combiner=weighed)
     assert forgotten < 0.5 < kept
 
