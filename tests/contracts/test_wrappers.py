@@ -31,6 +31,13 @@ NOTHING = {
 }
 #: Settings at which the gradient of the very first step is another, where it is not at the small settings.
 STRONG = {"forget_loss_floor": {"floor": 1e9}}
+#: Settings at which what a wrapper takes is nearly so many times the plain gradient, if all its passes draw the same.
+NEARLY = {
+    "curvature": (1, {"weight": 1.0, "distance": 1e-4}),
+    "random_smoothing": (1, {"sigma": 1e-8}),
+    "sam": (1, {"rho": 1e-6}),
+    "straight_through": (3, {"scheme": {"kind": "symmetric", "bits": 16, "group_size": None}, "ramp_steps": 0}),
+}
 every_wrapper = pytest.mark.parametrize("name", registry.names("wrappers"))
 
 
@@ -103,6 +110,13 @@ def test_without_strength_it_is_the_plain_gradient(name):
     found = step(with_dropout(), component("wrapper", name, **NOTHING[name]))
     assert found[0] == step(with_dropout(), None)[0]
     assert torch.equal(found[1], step(with_dropout(), None)[1])
+
+
+@pytest.mark.parametrize("name", NEARLY)
+def test_all_passes_of_a_step_draw_the_same_dropout(name):
+    times, changes = NEARLY[name]
+    plain, found = step(with_dropout(), None)[1], step(with_dropout(), component("wrapper", name, **changes))[1]
+    assert (found - times * plain).norm() <= 1e-2 * plain.norm()
 
 
 @pytest.mark.parametrize("name", [name for name in NOTHING if name != "weight_averaging"])

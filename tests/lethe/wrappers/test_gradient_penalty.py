@@ -15,6 +15,20 @@ def test_its_gradient_is_the_slope_of_loss_and_penalty():
     torch.testing.assert_close(slopes.gradients(model), slopes.slope(penalised, here), rtol=1e-6, atol=1e-7)
 
 
+def test_both_passes_draw_the_same_dropout():
+    model = torch.nn.Sequential(slopes.network(), torch.nn.Dropout(0.5)).double()
+    piece = slopes.pieces(model)[0]
+    torch.manual_seed(3)
+    gradient_penalty.backward([piece], model, gradient_penalty.Config(weight=0.3), slopes.context())
+    found = slopes.gradients(model)
+    torch.manual_seed(3)
+    loss, parameters = piece(), list(model.parameters())
+    gradient = torch.autograd.grad(loss, parameters, create_graph=True)
+    penalty = sum(part.square().sum() for part in gradient)
+    expected = torch.autograd.grad(loss + 0.3 * penalty, parameters)
+    torch.testing.assert_close(found, torch.cat([part.flatten() for part in expected]))
+
+
 def test_on_a_parabola():
     # L = (θ₁² + 4 θ₂²) / 2 at (3, 1): ∇L = (3, 4), H = diag(1, 4); with λ = 0.1 it is (3 + 0.2·3, 4 + 0.2·16).
     theta = torch.nn.Parameter(torch.tensor([3.0, 1.0]))
