@@ -90,23 +90,21 @@ def plant(examples: Sequence[Example], groups: Sequence[Sequence[int]], *, pad: 
     )
 
 
-def inputs(forest: Forest, dtype: torch.dtype) -> dict[str, Tensor]:
+def inputs(forest: Forest, *, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
     """What a model reads of a forest: without branches it is an ordinary right-padded batch, which all models read."""
+    ids = forest.input_ids.to(device)
     if not forest.branches():
-        mask = (torch.arange(forest.input_ids.shape[1]) < forest.lengths[:, None]).long()
-        return {"input_ids": forest.input_ids, "attention_mask": mask}
-    return {
-        "input_ids": forest.input_ids,
-        "attention_mask": _visible(forest.last, dtype),
-        "position_ids": forest.positions,
-    }
+        mask = (torch.arange(ids.shape[1]) < forest.lengths[:, None]).long()
+        return {"input_ids": ids, "attention_mask": mask.to(device)}
+    mask = _visible(forest.last.to(device), dtype)
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": forest.positions.to(device)}
 
 
 def _visible(last: Tensor, dtype: torch.dtype) -> Tensor:
     """What each token sees, as a mask [trees, 1, time, time] to be added to the attention scores."""
-    columns = torch.arange(last.shape[1])
+    columns = torch.arange(last.shape[1], device=last.device)
     seen = (columns[:, None] >= columns) & (columns[:, None] <= last[:, None, :])
-    return torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)[:, None]
+    return torch.zeros(seen.shape, dtype=dtype, device=last.device).masked_fill(~seen, torch.finfo(dtype).min)[:, None]
 
 
 @dataclass

@@ -37,10 +37,9 @@ class TokenStatistics:
 
 def score(model: PreTrainedModel, forest: Forest) -> Iterator[tuple[int, TokenStatistics]]:
     """The statistics of every example of a forest, with the example's index."""
-    device = model.device
-    inputs = {name: tensor.to(device) for name, tensor in forests.inputs(forest, model.dtype).items()}
     with torch.no_grad():
-        hidden = heads.hidden_states(model, **inputs).flatten(0, 1)[forest.predictors.to(device)]
+        inputs = forests.inputs(forest, dtype=model.dtype, device=model.device)
+        hidden = heads.hidden_states(model, **inputs).flatten(0, 1)[forest.predictors.to(model.device)]
         found = _statistics(heads.in_fp32(model), hidden, forest, _vocabulary(model))
     columns = [values.cpu().split(forest.sizes) for values in found]
     for index, *values in zip(forest.examples, *columns, strict=True):

@@ -68,8 +68,12 @@ def test_the_same_answer_twice_is_read_once() -> None:
     assert forests.plant(examples, [[0, 1]], pad=PAD).input_ids.tolist() == [[1, 2, 3]]
 
 
+def inputs(forest: forests.Forest) -> dict[str, torch.Tensor]:
+    return forests.inputs(forest, dtype=torch.float32, device=torch.device("cpu"))
+
+
 def visible(forest: forests.Forest) -> torch.Tensor:
-    return forests.inputs(forest, torch.float32)["attention_mask"][:, 0] == 0
+    return inputs(forest)["attention_mask"][:, 0] == 0
 
 
 @given(groups_of_answers)
@@ -105,7 +109,7 @@ def test_a_tree_has_one_token_for_each_distinct_beginning(groups: Any) -> None:
 def test_without_branches_a_forest_is_a_right_padded_batch() -> None:
     examples = [example(1, 2, 3, 4, targets=2), example(5, 6, targets=1, row="b")]
     forest = forests.plant(examples, [[0], [1]], pad=PAD)
-    assert {name: values.tolist() for name, values in forests.inputs(forest, torch.float32).items()} == {
+    assert {name: values.tolist() for name, values in inputs(forest).items()} == {
         "input_ids": [[1, 2, 3], [5, PAD, PAD]],
         "attention_mask": [[1, 1, 1], [1, 0, 0]],
     }
