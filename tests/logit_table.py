@@ -72,6 +72,14 @@ def assigning(batch: Batch, probabilities: list[float], vocabulary: int = 5) -> 
     return LogitTable(logits, ids)
 
 
+def saying(batch: Batch, logits: list[list[float]]) -> LogitTable:
+    """A model that has these logits at each target of the batch, in order, and zeros elsewhere."""
+    ids, predicts, _ = everything(batch)
+    table = torch.zeros(*ids.shape, len(logits[0]))
+    table[predicts] = torch.tensor(logits)
+    return LogitTable(table, ids)
+
+
 def everything(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """``input_ids``, ``predicts`` and ``targets`` of a batch, and after them those of its substitutes."""
     both = [batch] if batch.substitute is None else [batch, batch.substitute]

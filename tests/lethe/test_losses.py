@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from lethe import losses
 from tests.encoded import collated, examples
+from tests.logit_table import answers, assigning
 from tests.tiny import tiny_model
 
 PAIRS = [("who is she?", "a weaver of nets"), ("where?", "at sea"), ("what did he write?", "one long poem")]
@@ -72,6 +74,65 @@ def test_sums_means_and_lengths_by_hand():
     assert losses.sequence_lengths(batch).tolist() == [2, 3]
     assert losses.sequence_means(values, batch).tolist() == [1.5, 4.0]
     assert losses.token_mean(values).item() == 3.0
+
+
+def three_rows():
+    """A batch of three rows with 2, 3 and 1 targets."""
+    return answers(2, 3, 1)
+
+
+def test_places_count_from_the_beginning_of_each_sequence():
+    assert losses.places(three_rows()).tolist() == [0, 1, 0, 1, 2, 0]
+
+
+def test_ranks_are_those_in_a_sequence_and_the_first_of_equals_comes_first():
+    values = torch.tensor([0.1, 0.2, 0.5, 0.9, 0.5, 0.0])
+    assert losses.ranks(values, three_rows()).tolist() == [1, 0, 1, 0, 2, 0]
+
+
+@given(values=st.lists(st.floats(-5, 5, width=32), min_size=6, max_size=6))
+def test_ranks_are_a_permutation_of_the_places(values):
+    batch = three_rows()
+    found = losses.ranks(torch.tensor(values), batch)
+    for row in range(3):
+        in_row = batch.owner == row
+        assert sorted(found[in_row].tolist()) == losses.places(batch)[in_row].tolist()
+        by_rank = torch.tensor(values)[in_row][found[in_row].argsort()]
+        assert by_rank.tolist() == sorted(by_rank.tolist(), reverse=True)
+
+
+def test_a_mean_over_what_is_kept_counts_a_row_without_anything_as_zero():
+    # Kept: 1 of (1, 2), 4 and 5 of (3, 4, 5), nothing of (6): (1 + 4.5 + 0) / 3.
+    values = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    kept = torch.tensor([True, False, False, True, True, False])
+    assert losses.mean_over_kept(values, kept, three_rows()).item() == pytest.approx(5.5 / 3)
+
+
+def test_tokens_are_picked_and_ruled_out_row_by_row():
+    values, tokens = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), torch.tensor([2, 0])
+    assert losses.picked(values, tokens).tolist() == [3.0, 4.0]
+    assert losses.without(values, tokens).tolist() == [[1.0, 2.0, -torch.inf], [-torch.inf, 5.0, 6.0]]
+
+
+def test_a_cross_entropy_with_a_one_hot_target_is_the_nll():
+    log_probs = torch.tensor([[0.5, 0.25, 0.25]]).log()
+    assert losses.soft_cross_entropies(torch.tensor([[0.0, 1.0, 0.0]]), log_probs).item() == -log_probs[0, 1]
+
+
+def test_the_mean_nll_counts_every_sequence_the_same():
+    # NLL of 1 × log 2 in the first row, of 2 × log 4 in the second: (1 + 2) log 2 / 2.
+    batch = answers(1, 2)
+    found = losses.mean_nll(assigning(batch, [1 / 2, 1 / 4, 1 / 4]), batch)
+    assert found.item() == pytest.approx(1.5 * math.log(2), rel=1e-6)
+
+
+@given(width=st.integers(1, 64), seed=st.integers(0, 1000))
+def test_a_steering_direction_is_a_unit_vector_without_negative_entries(width, seed):
+    direction = losses.steering_direction(width, seed)
+    assert direction.shape == (width,)
+    assert torch.all(direction >= 0)
+    assert direction.norm().item() == pytest.approx(1, rel=1e-5)
+    assert torch.equal(direction, losses.steering_direction(width, seed))
 
 
 @given(texts=st.lists(st.text(st.characters(codec="ascii"), max_size=12), min_size=1, max_size=4))

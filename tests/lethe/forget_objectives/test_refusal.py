@@ -1,0 +1,32 @@
+import math
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from lethe.forget_objectives import refusal
+from lethe.losses import Context
+from tests.logit_table import answers, assigning
+
+NOTHING = Context(reference=None, seed=0)
+CONFIG = refusal.Config(substitute={"kind": "refusal", "candidates": 3, "draws": 1})
+
+
+def test_it_is_the_likelihood_of_the_refusals_each_counting_the_same():
+    # Refusals of 1 and 2 tokens with probabilities 1/2 | 1/4, 1/8: (1 + (2 + 3) / 2) log 2 / 2.
+    batch = answers(1, 2, draws=1)
+    model = assigning(batch, [0.9, 0.9, 0.9, 1 / 2, 1 / 4, 1 / 8])
+    assert refusal.loss(model, batch, CONFIG, NOTHING).item() == pytest.approx(1.75 * math.log(2), rel=1e-6)
+
+
+def test_the_true_answer_has_no_part_in_it():
+    batch = answers(1, 2, draws=1)
+    model = assigning(batch, [0.9, 0.9, 0.9, 0.5, 0.5, 0.5])
+    refusal.loss(model, batch, CONFIG, NOTHING).backward()
+    assert torch.count_nonzero(model.logits.grad[: len(batch)]) == 0
+    assert torch.count_nonzero(model.logits.grad[len(batch) :]) > 0
+
+
+def test_nothing_but_refusals_is_taught():
+    with pytest.raises(ValidationError, match="'refusal'"):
+        refusal.Config(substitute={"kind": "alternate", "candidates": 3, "draws": 1})
