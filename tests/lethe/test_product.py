@@ -1,0 +1,60 @@
+"""Methods are points of a product: any forget objective with any combiner, mask and all the others."""
+
+import itertools
+import math
+import random
+
+import pytest
+import torch
+
+from lethe import registry, unlearning
+from lethe.recipes import AXES, Recipe
+from tests import unlearned
+from tests.encoded import examples
+from tests.interruption import weights
+from tests.small_recipes import recipe, training
+from tests.tiny import tiny_model
+
+FORGET = [(f"lose {number}?", "xyz"[number % 3] * (number + 1)) for number in range(4)]
+RETAIN = [(f"keep {number}?", "abc"[number % 3] * (number + 1)) for number in range(4)]
+NAMES = {axis: registry.names(kind) for axis, kind in AXES.items()}
+WHOLE = list(itertools.product(NAMES["forget_objective"], NAMES["combiner"], NAMES["mask"]))
+
+
+def spread(names, count, seed):
+    """So many names, each as often as any other give or take one, in a random order that is always the same."""
+    rounds = [random.Random(f"{seed} {turn}").sample(names, len(names)) for turn in range(-(-count // len(names)))]
+    return list(itertools.chain(*rounds))[:count]
+
+
+def sample(count):
+    """So many points, in which every component of every axis has its part."""
+    choices = {axis: NAMES[axis] + [None] * (axis == "wrapper") for axis in AXES}
+    columns = {axis: spread(names, count, seed=axis) for axis, names in choices.items()}
+    return [dict(zip(columns, point, strict=True)) for point in zip(*columns.values(), strict=True)]
+
+
+def assert_three_steps_work(folder, **parts):
+    model, before = tiny_model(), weights(tiny_model())
+    forget = examples(FORGET, others=["no one knows", "in town"])
+    given = unlearned.material(model, forget, examples(RETAIN), folder)
+    point = recipe(**parts, training=training(steps=3, batch_size=2))
+    curve = unlearning.unlearn(model, given, Recipe(point, None))
+    assert [entry["step"] for entry in curve] == [1, 2, 3]
+    assert all(math.isfinite(value) for entry in curve for value in entry.values())
+    assert all(torch.all(torch.isfinite(parameter)) for parameter in model.parameters())
+    assert weights(model).keys() == before.keys()
+    assert weights(model) != before
+
+
+@pytest.mark.parametrize(
+    "parts", sample(2 * max(map(len, NAMES.values()))), ids=lambda parts: "-".join(map(str, parts.values()))
+)
+def test_three_steps_at_points_spread_over_all_axes(parts, tmp_path):
+    assert_three_steps_work(tmp_path, **parts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("objective", "combiner", "mask"), WHOLE)
+def test_three_steps_with_every_forget_objective_combiner_and_mask(objective, combiner, mask, tmp_path):
+    assert_three_steps_work(tmp_path, forget_objective=objective, combiner=combiner, mask=mask)
