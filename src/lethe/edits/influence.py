@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone 
     from lethe.material import Material
     from lethe.training import Curve
 
-COPIES = 9  # conjugate gradients: model, solution, residual, direction, product, and two gradients of a row with graphs
+COPIES = 10  # conjugate gradients: the model, five vectors, and of a row two gradients with the graph between them
 
 Tensors = list[Tensor]
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone 
     from lethe.material import Material
     from lethe.training import Curve, Gradients
 
-COPIES = 5  # the model, where it began, gradients and two moments
+COPIES = 6  # the model, where it began, gradients of two losses and two moments
 
 
 class Config(editing.Fitting):
