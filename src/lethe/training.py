@@ -136,10 +136,9 @@ def _clip(parameters: Iterator[nn.Parameter], max_norm: float | None) -> float:
 def _require_finite(numbers: dict[str, float], step: int, curve: Curve, optimizer: torch.optim.Optimizer) -> None:
     broken = [name for name, value in numbers.items() if not math.isfinite(value)]
     if broken:
+        known = next((entry for entry in reversed(curve) if broken[0] in entry), None)  # not every step tells the same
         last = (
-            f"last finite value {curve[-1][broken[0]]:.4g} at step {curve[-1]['step']}"
-            if curve
-            else "no finite value before"
+            f"last finite value {known[broken[0]]:.4g} at step {known['step']}" if known else "no finite value before"
         )
         lr = optimizer.param_groups[0].get("initial_lr", optimizer.param_groups[0]["lr"])
         raise NotFiniteError(

@@ -158,6 +158,18 @@ def test_a_loss_that_is_no_number_stops_with_step_last_value_and_learning_rate(r
     assert model.values.item() == 1 - 0.25 * (1 / 4 + 2 / 4)  # the broken step moved nothing
 
 
+def test_the_last_value_is_that_of_the_last_step_that_told_it(run):
+    # Steps that take turns tell different numbers: loss at steps 1 and 3 (from 1), where it breaks, other at 2.
+    model = Weights(1.0)
+
+    def gradients(step):
+        numbers = pulling(model, 1.0, loss=math.nan if step == 2 else 0.25)(step)
+        return numbers if step != 1 else {"other": numbers["loss"]}
+
+    with pytest.raises(NotFiniteError, match=r"^loss is nan at step 3 \(last finite value 0\.25 at step 1\)"):
+        run(model, gradients)
+
+
 def test_a_first_loss_that_is_no_number_has_none_before_it(run):
     with pytest.raises(NotFiniteError, match=r"^loss is nan at step 1 \(no finite value before\); lower optimizer\.lr"):
         run(model := Weights(1.0), breaking(model, math.nan, at=0))

@@ -18,8 +18,6 @@ FORGET_OBJECTIVES, RETAIN_OBJECTIVES, COMBINERS = (
     registry.names(KINDS[part]) for part in ("forget_objective", "retain_objective", "combiner")
 )
 every_forget_objective = pytest.mark.parametrize("objective", FORGET_OBJECTIVES)
-every_retain_objective = pytest.mark.parametrize("retain", RETAIN_OBJECTIVES)
-every_combiner = pytest.mark.parametrize("combiner", COMBINERS)
 #: Those that only unlearn; the others first have to teach what is said in place of the answer.
 UNTAUGHT = [
     name
@@ -40,6 +38,11 @@ LENGTHS = (1, 12, 3, 7, 2, 9, 5, 4)
 FORGET = [(f"lose {number}?", "xyz"[number % 3] * length) for number, length in enumerate(LENGTHS)]
 OTHERS = ["no one knows", "unheard of", "a lie"]  # answered in place of the forget answers
 RETAIN = [(f"keep {number}?", "abc"[number % 3] * length) for number, length in enumerate(reversed(LENGTHS))]
+
+
+def each_of(*parts):
+    """Every component that fills one of these parts of a recipe, beside plain ones that fill the others."""
+    return [(part, name) for part in parts for name in registry.names(KINDS[part])]
 
 
 @pytest.fixture
@@ -158,10 +161,10 @@ def test_one_step_makes_forget_answers_that_are_known_less_likely(unlearn, objec
     assert log_probs(model, batch).sum() < before
 
 
-@every_combiner
-def test_weights_under_the_mask_keep_every_bit_through_momentum_and_weight_decay(unlearn, combiner):
+@pytest.mark.parametrize(("part", "name"), each_of("combiner", "optimizer"))
+def test_weights_under_the_mask_keep_every_bit_through_momentum_and_weight_decay(unlearn, part, name):
     model = tiny_model()
-    unlearn(model, recipe(mask="layers", combiner=combiner))
+    unlearn(model, recipe(mask="layers", **{part: name}))
     before, after = weights(tiny_model()), weights(model)
     changed = {name for name in after if after[name] != before[name]}
     assert changed == {f"model.layers.1.mlp.{part}_proj.weight" for part in ("gate", "up", "down")}
@@ -185,13 +188,11 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(unlearn):
     assert found[0] == found[1] != found[2]
 
 
-@every_combiner
-@every_retain_objective
+@pytest.mark.parametrize(("part", "name"), each_of("combiner", "retain_objective", "optimizer"))
 @pytest.mark.parametrize("step", [3, 4])
-def test_a_killed_run_goes_on_and_ends_with_the_same_bits(unlearn, combiner, retain, step, monkeypatch):
+def test_a_killed_run_goes_on_and_ends_with_the_same_bits(unlearn, part, name, step, monkeypatch):
     settings = recipe(
-        combiner=combiner,
-        retain_objective=retain,
+        **{part: name},
         training=training(weights="bf16_in_place", schedule="linear", warmup_steps=2, accumulation=2, batch_size=2),
     )
     undisturbed, resumed = with_dropout(), with_dropout()
