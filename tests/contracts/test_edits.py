@@ -88,6 +88,20 @@ def halve(model):
             parameter.mul_(0.9)
 
 
+def batches_of(monkeypatch, limit):
+    """Count the batches that a run asks for, in a list of one, and kill it when it asks for more than ``limit``."""
+    batch_at, count = training.batch_at, [0]
+
+    def counted(*args, **kwargs):
+        if count[0] == limit:
+            raise Killed
+        count[0] += 1
+        return batch_at(*args, **kwargs)
+
+    monkeypatch.setattr(training, "batch_at", counted)
+    return count
+
+
 def with_dropout(model):
     twin = copy.deepcopy(model)
     for layer in twin.model.layers:
@@ -142,16 +156,8 @@ def test_another_seed_gives_others(run, name):
 @pytest.mark.parametrize("share", [0.3, 0.8])  # of the way: in the first and in the last phase
 def test_a_killed_edit_goes_on_and_ends_with_the_same_bits(run, name, share, knowing, monkeypatch):
     expected, curve = run(name, with_dropout(knowing), place="undisturbed")
-    batch_at, left = training.batch_at, [int(share * len(curve))]
-
-    def until_killed(*args, **kwargs):
-        left[0] -= 1
-        if left[0] < 0:
-            raise Killed
-        return batch_at(*args, **kwargs)
-
     with monkeypatch.context() as patched:
-        patched.setattr(training, "batch_at", until_killed)
+        batches_of(patched, int(share * len(curve)))
         with pytest.raises(Killed):
             run(name, with_dropout(knowing), place="killed")
     torch.manual_seed(1234)  # a new process would not stand where the old one stopped drawing
@@ -244,3 +250,20 @@ def test_its_curve_goes_on_where_that_of_the_point_ends(name, tmp_path):
     assert whole[: len(before)] == before
     assert [entry["step"] for entry in whole] == list(range(1, len(whole) + 1))
     assert len(whole) > len(before)
+
+
+def test_a_run_killed_in_its_edit_takes_up_point_and_edit_from_their_last_checkpoints(tmp_path, monkeypatch):
+    def unlearn(place):
+        model = with_dropout(tiny_model())
+        given = unlearned.material(model, examples(FORGET), examples(RETAIN), tmp_path, fingerprint=place)
+        first = point(forget_objective="grad_ascent", training=small_training(steps=4, checkpoint_steps=2))
+        return unlearning.unlearn(model, given, Recipe(first, component("edit", "undo"))), weights(model)
+
+    expected = unlearn("undisturbed")
+    with monkeypatch.context() as patched:
+        batches_of(patched, 4 + 5)
+        with pytest.raises(Killed):
+            unlearn("killed")
+    count = batches_of(monkeypatch, 100)
+    assert unlearn("killed") == expected
+    assert count == [2 + 2]  # of the point the steps after its second, of the edit those after its fourth

@@ -1,16 +1,15 @@
 """Invariant unlearning: where fine-tuning on unrelated rows has nothing to move, it brings nothing back.
 
 L_f + λ (∂/∂w ℓ(w z) at w = 1)², with ℓ the mean NLL of rows that have nothing to do with the forget rows, z the
-model's logits on them and w a dummy scale, as invariant risk minimisation has it (Arjovsky et al., 2019,
-arXiv:1907.02893; for unlearning Wang et al., 2025, arXiv:2506.01339, λ 0.05 to 0.1, with GSM8K for the rows). Where
-the derivative is zero, no scaling of the logits lowers ℓ. It costs one forward and backward more, on the rows that it
-draws anew in every step.
+model's logits on them and w a dummy scale (Wang et al., 2025, arXiv:2506.01339, λ 0.05 to 0.1, with GSM8K for the
+rows; the penalty is that of invariant risk minimisation, Arjovsky et al., 2019, arXiv:1907.02893). Where the
+derivative is zero, no scaling of the logits lowers ℓ. It costs one forward and backward more, on the rows that it draws
+anew in every step.
 
 The derivative has a closed form, the mean over target positions of Σ_v p_v z_v − z_y, which is the mean NLL minus the
 mean entropy; so one backward is enough, and the model that is as sure as it is right has no penalty.
 
-Deviation: the paper writes w ∘ θ and does not say what a scale of a language model multiplies; here the logits, as in
-the penalty that it takes over.
+The paper writes w ∘ θ, and its code was not to be had: here w scales the logits, as in the penalty that it takes over.
 """
 
 from __future__ import annotations
