@@ -55,5 +55,6 @@ def test_a_block_is_a_name_beside_the_components_own_keys():
 
 @pytest.mark.parametrize("block", [None, [], "npo", {}, {"beta": 0.1}, {"name": 3}, {"name": None}])
 def test_a_block_without_a_name_is_told_the_names_there_are(block):
-    with pytest.raises(ConfigError, match=r"^params\.yaml: here: expected a block with a 'name' from all, layers\.$"):
+    known = ", ".join(registry.names("masks"))
+    with pytest.raises(ConfigError, match=rf"^params\.yaml: here: expected a block with a 'name' from {known}\.$"):
         registry.configured("masks", block, "here")
