@@ -8,8 +8,8 @@ the gradient of the whole recipe, combined. So no weight moves by more than lr, 
 the model itself draws at the B target positions of the step, forget and retain. It costs one more forward
 and backward each time. The released optimizer of SOUL is another one: ``sophia_release``.
 
-Each step tells ``unclipped_fraction``, the share of weights that moved by less than lr for their curvature;
-Sophia's authors want 0.1 to 0.5. Near 0 it is sign momentum.
+Each step tells ``unclipped_fraction``, the share of weights that are not clipped, those without a gradient
+among them; Sophia's authors want 0.1 to 0.5. Near 0 it is sign momentum.
 """
 
 from typing import Annotated, Literal
