@@ -3,7 +3,8 @@
 A copy of the model learns the forget rows further (the reinforced model). Where its logits rise above those of the
 model, the row's own knowledge speaks: v_generic = v − α ReLU(v_reinforced − v), and the first choice of v_generic at
 each target position is a generic label. The model is then trained on these labels, the rows' own tokens before them
-(Eldan & Russinovich, 2023, arXiv:2310.02238). No retain row is looked at.
+(Eldan & Russinovich, 2023, arXiv:2310.02238). No retain row is looked at. What is certain already is hardly
+reinforced: the better a model knows the rows by heart, the larger α has to be.
 
 Left out:
 
