@@ -67,5 +67,5 @@ def read(tokenizer: PreTrainedTokenizerBase, recipe: Recipe, encoding: Encoding,
         if wanted is None
         else substitutes.encode(tokenizer, forget, retain, encoding, wanted, seed=seed)
     )
-    others = (batches.encode_rows(tokenizer, rows, encoding) for rows in (retain, general))
-    return Rows(encoded, *others, clusters={row.id: row.cluster for row in forget})
+    kept, others = (batches.encode_rows(tokenizer, rows, encoding) for rows in (retain, general))
+    return Rows(encoded, kept, others, {row.id: row.cluster for row in forget})
