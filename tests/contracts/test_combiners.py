@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from lethe import registry
-from lethe.recipes import Component, Point, Training
-from tests import unlearned
+from tests import small_recipes, unlearned
 from tests.contracts import shipped
 from tests.encoded import examples
 from tests.moments import moment
@@ -91,30 +90,12 @@ def test_what_it_remembers_goes_through_a_checkpoint(combiner):
     assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
 
 
-def component(kind, name, **settings):
-    module = registry.load(kind, name)
-    return Component(kind, name, module, module.Config(**settings))
-
-
-def recipe(combiner, *, retain, batch_size, accumulation):
-    training = {
-        "weights": "fp32_master",
-        "compute_dtype": "float32",
-        "steps": 1,
-        "schedule": "constant",
-        "warmup_steps": 0,
-        "max_grad_norm": None,
-        "checkpoint_steps": 1,
-    }
-    return Point(
-        forget_objective=component("forget_objectives", "npo", beta=0.5, reduction="sequence_sum"),
-        retain_objective=component("retain_objectives", retain),
-        combiner=combiner,
-        optimizer=component("optimizers", "adamw", lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0),
-        mask=component("masks", "all"),
-        wrapper=None,
-        retain_rows="retain",
-        training=Training(**training, batch_size=batch_size, accumulation=accumulation),
+def point(combiner, retain, **batches):
+    """NPO beside a retain objective, in one step of these batches."""
+    objective = small_recipes.component("forget_objective", "npo", beta=0.5)
+    settings = small_recipes.training(steps=1, **batches)
+    return small_recipes.recipe(
+        forget_objective=objective, retain_objective=retain, combiner=combiner, training=settings
     )
 
 
@@ -131,9 +112,12 @@ def step_gradient(settings):
     return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
 
 
-@combiners
-@pytest.mark.parametrize("retain", registry.names("retain_objectives"))
+@pytest.mark.parametrize(
+    ("combiner", "retain"),
+    [pytest.param(*combiner.values, "nll", id=f"{combiner.id}-nll") for combiner in COMBINERS]
+    + [pytest.param(*COMBINERS[0].values, name, id=name) for name in registry.names("retain_objectives")],
+)
 def test_small_batches_accumulated_give_the_step_of_one_large_batch(combiner, retain):
-    whole = step_gradient(recipe(combiner, retain=retain, batch_size=4, accumulation=1))
-    pieces = step_gradient(recipe(combiner, retain=retain, batch_size=1, accumulation=4))
+    whole = step_gradient(point(combiner, retain, batch_size=4, accumulation=1))
+    pieces = step_gradient(point(combiner, retain, batch_size=1, accumulation=4))
     assert (pieces - whole).norm() <= 1e-4 * whole.norm()
