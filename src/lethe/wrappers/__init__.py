@@ -3,8 +3,9 @@
 ``backward(pieces, model, config, context) -> float`` adds the gradient of the forget loss, taken in this way, to
 ``parameter.grad`` and returns the plain loss. ``pieces`` are callables whose values sum to the forget loss of the
 step at the weights as they stand; the weights must be back, bit for bit, when it returns. ``context.step`` is the
-number of the step. A wrapper that evaluates the pieces more than once lets them draw the same
-(``perturbation.Draws``).
+number of the step; ``context.sample`` draws rows beside those of the step, and in ``context.precision()`` a wrapper's
+own forwards run. A wrapper that evaluates the pieces more than once lets them draw the same, and what is drawn after
+it does not hang on it (``perturbation.Draws``).
 
 A wrapper that looks at the iterates has two functions more. ``after_step(model, step, config, memory)`` is called
 when a step is done and what the mask keeps is back; ``memory`` holds named tensors that outlive the step and are part
