@@ -1,6 +1,7 @@
 import torch
 
 from lethe.optimizers import adamw, hybrid
+from tests.contracts import shipped
 from tests.convex import Course, Regression
 
 NUMBERS = {"betas": (0.9, 0.999), "eps": 1e-12, "weight_decay": 0.1, "radius": 0.1, "directions": 2}
@@ -42,3 +43,9 @@ def test_the_moments_of_one_order_are_left_alone_by_the_other():
     course.run(2, 4)
     assert torch.equal(state["first_exp_avg"], before)
     assert state["zeroth_step"].item() == 2
+
+
+def test_shipped_recipes_end_on_the_zeroth_order():
+    shown = [recipe for recipe in shipped.library().values() if (recipe["optimizer"] or {}).get("name") == "hybrid"]
+    assert shown
+    assert all(recipe["training"]["steps"] % (2 * recipe["optimizer"]["period"]) == 0 for recipe in shown)
