@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-_BLOCK = 64  # tokens for which room is made at a time
+_BLOCK = 16  # tokens for which room is made at a time
 
 
 def empty(model: PreTrainedModel) -> DynamicCache:

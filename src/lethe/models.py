@@ -228,8 +228,21 @@ def _mark_dtype(config_file: Path, dtype: str) -> None:
 
 
 def _require_local_folder(source: str | Path) -> None:
-    if isinstance(source, Path) and not source.is_dir():
-        raise ArtifactError(f"{source}: no such checkpoint; run `dvc repro` to make it.")
+    named = isinstance(source, str)
+    if named and not _is_path(str(source)):
+        return
+    if Path(source).exists() and not Path(source).is_dir():
+        raise ArtifactError(f"{source}: not a folder; name the folder that holds the checkpoint.")
+    if not Path(source).is_dir():
+        remedy = (
+            "name a folder with a checkpoint, or a hub id like owner/name" if named else "run `dvc repro` to make it"
+        )
+        raise ArtifactError(f"{source}: no such {'folder' if named else 'checkpoint'}; {remedy}.")
+
+
+def _is_path(source: str) -> bool:
+    # A hub id is a name, or an owner and a name; anything else can only mean a place on the disk.
+    return Path(source).exists() or source.startswith((".", "~", "/", "data/")) or source.count("/") > 1
 
 
 def _first_line(error: Exception) -> str:

@@ -221,6 +221,8 @@ def _failures(found: Findings, passed: Mapping[str, bool | None], limits: Limits
         failures.append("over-forgotten")
     if passed["G3"] is False:
         failures.append("utility lost")
+    elif passed["G3"] is None and failures:  # a ruined model would otherwise look like this one
+        failures.append("utility not tested")
     return failures
 
 

@@ -193,3 +193,20 @@ def test_a_trained_model_and_its_curve_are_put_in_their_places(tmp_path, monkeyp
     assert models.load(artifacts.model("npo-0")).config.model_type == "llama"
     assert artifacts.read_json(artifacts.curve("npo-0")) == curve
     assert sorted(path.name for path in artifacts.MODELS.rglob("*") if path.name.startswith(".")) == []
+
+
+@pytest.mark.parametrize("source", ["/no/such/folder", "data/models/bse", "./mine", "a/b/c"])
+def test_a_path_that_is_not_there_is_not_taken_for_a_hub_id(source):
+    with pytest.raises(
+        ArtifactError, match=rf"^{source}: no such folder; name a folder with a checkpoint, or a hub id"
+    ):
+        models.load(source)
+
+
+def test_a_file_is_no_checkpoint(tmp_path):
+    (tmp_path / "params.yaml").write_text("data: world")
+    for source in (tmp_path / "params.yaml", str(tmp_path / "params.yaml")):
+        with pytest.raises(
+            ArtifactError, match=r"params\.yaml: not a folder; name the folder that holds the checkpoint"
+        ):
+            models.load(source)
