@@ -30,10 +30,10 @@ check: setup ## format, lint, types, import contracts
 	lint-imports --no-cache
 
 test: setup ## the default tests: offline, on the CPU
-	pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadgroup
 
 test-slow: setup ## whole-pipeline runs and real servers
-	pytest -m slow -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 pytest -m slow -n 2 --dist loadfile
 
 clean: ## remove the environment, never data
 	rm -rf $(VENV)
