@@ -1,7 +1,7 @@
 """One evaluation on TOFU: our engine against the plain way, on the same model and data in one run.
 
-    python benchmarks/evaluation.py --data ../shared/data/tofu --model /tmp/small --rows 30    a minute or two
-    python benchmarks/evaluation.py --data ../shared/data/tofu --model /tmp/small              the suite of forget10
+    python benchmarks/evaluation.py --data TOFU --model MODEL --rows 30    a minute or two
+    python benchmarks/evaluation.py --data TOFU --model MODEL              the suite of forget10
 
 The plain way is what evaluation frameworks do: a pass for every metric, in right-padded batches with all logits, and
 ``model.generate``. Each way runs in a process of its own on one thread, so that its peak memory is its own. How far

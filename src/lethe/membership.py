@@ -88,6 +88,11 @@ def minus(model: Sides, reference: Sides) -> Sides:
     return Sides(members, non_members)
 
 
+def on_both(model: Mapping[str, Records], retain: Mapping[str, Records], attack: Attack) -> tuple[Sides, Sides]:
+    """The sides of the model and of the retain model, attacked in the same way."""
+    return sides(model, attack), sides(retain, attack)
+
+
 def results(name: str, model: Sides, retain: Sides, bootstrap: Bootstrap) -> dict[str, Score]:
     """All numbers of the attack ``name``, each missing without both sides or with too many unscored questions."""
     against: dict[str, Formula] = {name + DIFFERENCE: np.subtract, name + _SIMILARITY: similarity}

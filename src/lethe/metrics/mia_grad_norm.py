@@ -29,7 +29,7 @@ def compute(
     model: Observation, retain_records: Mapping[str, Records], config: Config, bootstrap: Bootstrap
 ) -> dict[str, Score]:
     """The attack on the model, beside the same attack on the retain model."""
-    model_sides, retain_sides = (membership.sides(said, _negative_norms) for said in (model.records, retain_records))
+    model_sides, retain_sides = membership.on_both(model.records, retain_records, _negative_norms)
     return membership.results(NAME, model_sides, retain_sides, bootstrap)
 
 

@@ -36,8 +36,9 @@ def compute(
     model: Observation, retain_records: Mapping[str, Records], config: Config, bootstrap: Bootstrap
 ) -> dict[str, Score]:
     """The attack on the model, beside the same attack on the retain model."""
-    model_sides, retain_sides = (
-        membership.sides(said, lambda split: membership.lowest_log_probs(split, config.k, config.drop_eos, config.mode))
-        for said in (model.records, retain_records)
+    model_sides, retain_sides = membership.on_both(
+        model.records,
+        retain_records,
+        lambda split: membership.lowest_log_probs(split, config.k, config.drop_eos, config.mode),
     )
     return membership.results(NAME, model_sides, retain_sides, bootstrap)

@@ -32,8 +32,7 @@ def compute(
     model: Observation, retain_records: Mapping[str, Records], config: Config, bootstrap: Bootstrap
 ) -> dict[str, Score]:
     """The attack on the model, beside the same attack on the retain model."""
-    model_sides, retain_sides = (
-        membership.sides(said, lambda split: membership.prefix_ratios(split, config.drop_eos))
-        for said in (model.records, retain_records)
+    model_sides, retain_sides = membership.on_both(
+        model.records, retain_records, lambda split: membership.prefix_ratios(split, config.drop_eos)
     )
     return membership.results(NAME, model_sides, retain_sides, bootstrap)

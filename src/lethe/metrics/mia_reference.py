@@ -34,9 +34,8 @@ def compute(
     model: Observation, retain_records: Mapping[str, Records], config: Config, bootstrap: Bootstrap
 ) -> dict[str, Score]:
     """The attack on the model, beside the attack on the retain model, which is its own reference."""
-    model_sides, reference = (
-        membership.sides(said, lambda split: membership.log_likelihoods(split, config.drop_eos))
-        for said in (model.records, retain_records)
+    model_sides, reference = membership.on_both(
+        model.records, retain_records, lambda split: membership.log_likelihoods(split, config.drop_eos)
     )
     return membership.results(
         NAME, membership.minus(model_sides, reference), membership.minus(reference, reference), bootstrap

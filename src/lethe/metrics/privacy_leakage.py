@@ -43,9 +43,10 @@ def compute(
     model: Observation, retain_records: Mapping[str, Records], config: Config, bootstrap: Bootstrap
 ) -> dict[str, Score]:
     """The leakage of the model against the retain model."""
-    model_sides, retain_sides = (
-        membership.sides(said, lambda split: membership.lowest_log_probs(split, config.k, config.drop_eos, config.mode))
-        for said in (model.records, retain_records)
+    model_sides, retain_sides = membership.on_both(
+        model.records,
+        retain_records,
+        lambda split: membership.lowest_log_probs(split, config.k, config.drop_eos, config.mode),
     )
     formula = functools.partial(leakage, mode=config.mode)
     return membership.compared(model_sides, retain_sides, {"privacy_leakage": formula}, bootstrap)
