@@ -112,6 +112,16 @@ def steering_direction(width: int, seed: int) -> Tensor:
     return drawn / drawn.norm()
 
 
+def distance_from_steering_point(stream: Tensor, length: float | Tensor, seed: int) -> Tensor:
+    """Mean squared distance, a dimension, of rows [targets, width] from ``length`` times the direction of the seed.
+
+    ``length`` is one for all, or [targets, 1]. What the misdirecting losses (RMU and its adaptive forms) minimise: a
+    scalar in [0, inf).
+    """
+    direction = steering_direction(stream.shape[-1], seed).to(stream.device)
+    return token_mean((stream - length * direction).square().mean(-1))
+
+
 def top_k(log_distributions: Tensor, k: int) -> TopK:
     """The ``k`` likeliest tokens of each row [targets, vocabulary], or all where they are fewer."""
     log_probs, tokens = log_distributions.topk(min(k, log_distributions.shape[-1]))

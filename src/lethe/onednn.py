@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _FEWEST_ROWS = 8  # fewer are multiplied before oneDNN has been called
-# oneDNN writes a program for every number of rows, which takes milliseconds and half a MiB. In training their number is
-# the same at each step; in inference few rows are filled up.
+# oneDNN writes a program for every number of rows, which takes milliseconds and half a MiB. In training batches of as
+# many rows come again and again; in inference few rows are filled up.
 _FEW_ROWS, _STEP = 128, 16
 _TOLERANCE = 1e-5  # of the largest number
 _LEFT_ALONE = ContextVar("left_alone", default=False)

@@ -9,7 +9,7 @@ A zero in either counts as agreement. Where the forget gradient is zero, as in e
 the forget batch does not hold, paper and release therefore drop the retain gradient (``zero_policy:
 paper``); ``retain`` keeps it. The form ``prefer_retain`` keeps it under either policy.
 
-Deviation: signs are compared, not the sign of the product, which underflows to zero for small gradients.
+Deviation: signs are compared; the product of small gradients, whose sign the release takes, underflows to zero.
 """
 
 from typing import Literal
@@ -35,16 +35,19 @@ class Config(Section):
 
 def combine(forget: list[Tensor], retain: list[Tensor], config: Config, moment: Moment) -> list[Tensor]:
     """In each coordinate α g_r, or γ g_f, or their sum, γ and α the weights; put into ``forget``."""
-    for forget_gradient, retain_gradient in zip(forget, retain, strict=True):
-        kept = _where_retain_is_kept(forget_gradient, retain_gradient, config)
-        weighed = config.retain_weight * retain_gradient
-        forget_gradient.mul_(config.forget_weight)
-        if config.form == "prefer_retain":
-            forget_gradient.add_(weighed)
-        forget_gradient.copy_(torch.where(kept, weighed, forget_gradient))
-    return forget
+    return [_gated(*pair, config) for pair in zip(forget, retain, strict=True)]
+
+
+def _gated(forget: Tensor, retain: Tensor, config: Config) -> Tensor:
+    kept = _where_retain_is_kept(forget, retain, config)
+    weighed = config.retain_weight * retain
+    forget.mul_(config.forget_weight)
+    if config.form == "prefer_retain":
+        forget.add_(weighed)
+    return torch.where(kept, weighed, forget, out=forget)
 
 
 def _where_retain_is_kept(forget: Tensor, retain: Tensor, config: Config) -> Tensor:
-    conflict = (forget.signbit() != retain.signbit()) & (forget != 0) & (retain != 0)
+    # A sign times a number does not underflow; it is below zero where the two disagree, zero where either is zero.
+    conflict = forget.sign().mul_(retain) < 0
     return conflict if config.zero_policy == "paper" else conflict | (forget == 0)

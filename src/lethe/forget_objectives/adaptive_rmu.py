@@ -44,5 +44,4 @@ def loss(model: PreTrainedModel, batch: Batch, config: Config, context: Context)
     stream = losses.block_outputs(model, batch, config.layer)
     with torch.no_grad():
         norms = losses.block_outputs(context.reference, batch, config.layer).norm(dim=-1, keepdim=True)
-    direction = losses.steering_direction(stream.shape[-1], context.seed).to(stream.device)
-    return losses.token_mean((stream - config.scale * norms * direction).square().mean(-1))
+    return losses.distance_from_steering_point(stream, config.scale * norms, context.seed)

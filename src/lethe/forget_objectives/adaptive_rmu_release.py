@@ -49,5 +49,4 @@ def loss(model: PreTrainedModel, batch: Batch, config: Config, context: Context)
     """
     assert context.first_batch is not None
     stream = losses.block_outputs(model, batch, config.layer)
-    direction = losses.steering_direction(stream.shape[-1], context.seed).to(stream.device)
-    return losses.token_mean((stream - config.scale * context.first_batch * direction).square().mean(-1))
+    return losses.distance_from_steering_point(stream, config.scale * context.first_batch, context.seed)

@@ -41,5 +41,4 @@ def loss(model: PreTrainedModel, batch: Batch, config: Config, context: Context)
     Raises ConfigError when the model has no such layer.
     """
     stream = losses.block_outputs(model, batch, config.layer)
-    direction = losses.steering_direction(stream.shape[-1], context.seed).to(stream.device)
-    return losses.token_mean((stream - config.coefficient * direction).square().mean(-1))
+    return losses.distance_from_steering_point(stream, config.coefficient, context.seed)
