@@ -112,6 +112,35 @@ def openunlearning(log: Path, retain: Path | None) -> None:
     print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
+def meta_evaluation(
+    knowing: list[Path],
+    ignorant: list[Path],
+    unlearned: list[Path],
+    retain: Path | None,
+    quantization: list[str],
+    relearning: list[str],
+    as_json: bool,
+) -> None:
+    """Print which metrics deserve belief: what they say of models of which the truth is known."""
+    from lethe import config
+    from lethe.meta_evaluation import documents, findings, tables
+
+    settings = config.section(findings.Config, "meta_evaluation")
+    models = findings.Models(
+        knowing=[documents.read(path) for path in knowing],
+        ignorant=[documents.read(path) for path in ignorant],
+        unlearned=[documents.read(path) for path in unlearned],
+        retain=None if retain is None else documents.read(retain),
+    )
+    attacks = [findings.Attack(condition, "quantization") for condition in quantization]
+    attacks += [findings.Attack(condition, "relearning") for condition in relearning]
+    found = findings.evaluate(models, attacks, settings)
+    if as_json:
+        print(json.dumps(tables.as_json(found, models, settings), indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        _console().print(tables.table(found, attacks, len(unlearned)))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lethe",
@@ -121,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="command", required=True)
     for command in (table, recipes, papers, publish):
         _add(commands, command)
+    _add_meta_evaluation(commands)
     meaning = "Read the evaluation log of another project."
     imports = commands.add_parser("import", help=meaning, description=meaning)
     _add_openunlearning(imports.add_subparsers(metavar="project", required=True))
@@ -129,7 +159,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add(commands: Any, command: Callable[..., None]) -> argparse.ArgumentParser:
     meaning = (command.__doc__ or "").strip()
-    added: argparse.ArgumentParser = commands.add_parser(command.__name__, help=meaning, description=meaning)
+    name = command.__name__.replace("_", "-")
+    added: argparse.ArgumentParser = commands.add_parser(name, help=meaning, description=meaning)
     added.set_defaults(command=command)
     return added
 
@@ -138,6 +169,23 @@ def _add_openunlearning(projects: Any) -> None:
     added = _add(projects, openunlearning)
     added.add_argument("log", type=Path, help="the log of the model")
     added.add_argument("--retain", type=Path, help="the log of the retain model on the same questions")
+
+
+def _add_meta_evaluation(commands: Any) -> None:
+    added = _add(commands, meta_evaluation)
+    pools = {
+        "knowing": "score files of models that were trained on the forget set",
+        "ignorant": "score files of models that never saw it",
+        "unlearned": "score files of unlearned models, for robustness",
+    }
+    for name, meaning in pools.items():
+        needed = name != "unlearned"
+        added.add_argument(f"--{name}", nargs="+", type=Path, required=needed, default=[], metavar="FILE", help=meaning)
+    added.add_argument("--retain", type=Path, metavar="FILE", help="the retain model's score file, for relearning")
+    for attack in ("quantization", "relearning"):
+        meaning = f"conditions of the score files that are {attack}"
+        added.add_argument(f"--{attack}", nargs="+", default=[], metavar="CONDITION", help=meaning)
+    added.add_argument("--json", action="store_true", dest="as_json", help="one JSON document instead of a table")
 
 
 def _console() -> Any:

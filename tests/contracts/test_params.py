@@ -16,6 +16,7 @@ from lethe import (
     registry,
     scoring,
 )
+from lethe.meta_evaluation import findings
 from lethe.recipes import Grid
 from lethe.reporting import page
 from tests.contracts import shipped
@@ -28,6 +29,7 @@ SECTIONS = {
     ("capabilities",): capabilities.Config,
     ("report",): page.Config,
     ("probe",): probing.Config,
+    ("meta_evaluation",): findings.Config,
     **{("prepare", name): registry.load("sources", name).Config for name in SOURCES},
     **{("infer", name): inference.Config for name in SOURCES},
     **{("encoding", name): batches.Encoding for name in SOURCES},
