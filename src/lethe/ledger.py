@@ -18,7 +18,8 @@ from lethe.recipes import Grid
 
 LOCK = Path("dvc.lock")
 _TRAINING = ("finetune", "unlearn")
-_MEASURING = ("infer", "capabilities", "score")  # a control's stage carries "_controls" behind the word
+_MEASURING = ("infer", "capabilities", "score")
+_CONTROLS, _RETAIN_SEEDS = "_controls", "_retain_seeds"  # stand behind the word where the cell is a control
 
 Entry = dict[str, Any]  # what dvc.lock keeps of a stage: cmd, deps, params, outs
 
@@ -81,8 +82,9 @@ def written(lock: dict[str, Entry]) -> dict[str, str]:
 
 
 def cells(lock: dict[str, Entry], grid: Grid) -> list[Cell]:
-    """The controls, then every recipe with every seed, each with the entries that the lock holds for it."""
-    members: dict[str, str | None] = dict.fromkeys(artifacts.CONTROLS)
+    """The controls, more retain models, then every recipe with every seed, each with its entries of the lock."""
+    more = [artifacts.retain(seed) for seed in grid.retain_seeds]
+    members: dict[str, str | None] = dict.fromkeys([*artifacts.CONTROLS, *more])
     members |= {artifacts.cell(recipe, seed): recipe for recipe in grid.recipes for seed in grid.seeds}
     owned: dict[str, dict[str, Entry]] = {name: {} for name in members}
     for stage, entry in lock.items():
@@ -141,7 +143,7 @@ def _checked_files(cell: Cell) -> dict[str, str]:
 
 
 def _word(stage: str) -> str:
-    return stage.partition("@")[0].removesuffix("_controls")
+    return stage.partition("@")[0].removesuffix(_CONTROLS).removesuffix(_RETAIN_SEEDS)
 
 
 def _owner(stage: str, names: dict[str, str | None]) -> str | None:
@@ -149,7 +151,10 @@ def _owner(stage: str, names: dict[str, str | None]) -> str | None:
     word, _, item = stage.partition("@")
     if _word(stage) not in (*_TRAINING, *_MEASURING):
         return None
-    is_control = word == "finetune" or word.endswith("_controls")
+    if word.endswith(_RETAIN_SEEDS):
+        name = artifacts.retain(int(item.partition("-")[0]))
+        return name if name in names else None
+    is_control = word == "finetune" or word.endswith(_CONTROLS)
     found = [
         name
         for name in names

@@ -8,7 +8,7 @@ from lethe.errors import ArtifactError
 from lethe.recipes import Grid
 from tests import finished
 
-GRID = Grid(recipes=["npo", "npo-1"], seeds=[0, 1, 10], attacks=["none"], retain_seeds=[])
+GRID = Grid(recipes=["npo", "npo-1"], seeds=[0, 1, 10], attacks=["none"], retain_seeds=[2, 20])
 
 
 @pytest.fixture(autouse=True)
@@ -21,9 +21,20 @@ def cell(name: str) -> ledger.Cell:
     return next(cell for cell in ledger.current(ledger.read()) if cell.name == name)
 
 
-def test_the_cells_are_the_controls_and_every_recipe_with_every_seed():
+def test_the_cells_are_all_controls_and_every_recipe_with_every_seed():
     names = [cell.name for cell in ledger.cells({}, GRID)]
-    assert names == ["target", "retain", "npo-0", "npo-1", "npo-10", "npo-1-0", "npo-1-1", "npo-1-10"]
+    assert names == [
+        "target",
+        "retain",
+        "retain-2",
+        "retain-20",
+        "npo-0",
+        "npo-1",
+        "npo-10",
+        "npo-1-0",
+        "npo-1-1",
+        "npo-1-10",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -32,6 +43,10 @@ def test_the_cells_are_the_controls_and_every_recipe_with_every_seed():
         ("finetune@target", "target"),
         ("infer_controls@retain-quantization", "retain"),
         ("score_controls@target", "target"),
+        ("finetune_retain_seeds@2", "retain-2"),
+        ("infer_retain_seeds@20-none", "retain-20"),
+        ("score_retain_seeds@20", "retain-20"),
+        ("score_retain_seeds@3", None),  # left in the lock by an earlier grid
         ("unlearn@npo-1", "npo-1"),
         ("infer@npo-1-none", "npo-1"),
         ("infer@npo-10-none", "npo-10"),
