@@ -1,7 +1,12 @@
-"""The per-example numbers of a log as our own records and values."""
+"""The per-example numbers of a log as our own records and values.
+
+A log holds an answer twice, as ``avg_loss`` and as ``prob``. A model in bfloat16 rounds both, the second from the first,
+so that they differ in the third digit. The log's own aggregates take the probability from ``prob`` and the truth ratio
+from ``avg_loss``: so do we, and what is recomputed is what was published.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -10,34 +15,47 @@ from lethe.errors import DataError
 from lethe.interchange import layout, logs
 from lethe.interchange.logs import Examples, Log
 from lethe.likelihoods import Mean
-from lethe.metrics import probability
+from lethe.metrics import paraphrased_probability, probability
 from lethe.records import Likelihood, Records
 from lethe.scores import Values
 
 ROUTES = ("answers", "scores")  # where truth ratios come from: the best one first
+FULL_DIGITS = float(np.finfo(np.float32).tiny)  # below it ``prob`` loses its digits and then is 0
+
+Field = Literal["avg_loss", "prob"]  # which of the two counts where a log has both
 
 
 def values(log: Log, split: str, field: str, names: Sequence[str], *parts: str) -> Values | None:
-    """One field of every example of a metric; None when the log has no examples of it."""
+    """One field of every example of a metric, NaN where it is no finite number; None without examples of it."""
     examples = log.examples(names, *parts)
     if examples is None:
         return None
     where = f"{log.path}: {log.name(names)}"
     logs.require_field(examples, [field], where)
     ids, clusters = zip(*(_names(log, split, row) for row in examples), strict=True)
-    numbers = [logs.number(fields.get(field), f"{where}, row {row}: {field}") for row, fields in examples.items()]
-    return Values(split, ids, clusters, np.array(numbers, dtype=np.float64))
+    found = [logs.number(fields.get(field), f"{where}, row {row}: {field}") for row, fields in examples.items()]
+    numbers = np.array(found, dtype=np.float64)
+    return Values(split, ids, clusters, np.where(np.isfinite(numbers), numbers, np.nan))
 
 
 def probabilities(log: Log, split: layout.Split) -> dict[str, Values]:
     """The probability of the answers and, where it is known, the one among the options."""
-    answers = _likelihoods(log, split.name, records.ANSWER, split.probability)
-    false = _likelihoods(log, split.name, records.PERTURBED_ANSWER, split.false)
+    answers = _likelihoods(log, split.name, records.ANSWER, split.probability, "prob")
+    false = _likelihoods(log, split.name, records.PERTURBED_ANSWER, split.false, "prob")
     found = probability.compute(Records([*answers, *false], []), probability.Config()) if answers else {}
     if split.normalised_probability and "normalised_probability" not in found:
         shares = values(log, split.name, "prob", split.normalised_probability)
         return found if shares is None else {**found, "normalised_probability": shares}
     return found
+
+
+def paraphrased_probabilities(log: Log, split: layout.Split) -> dict[str, Values]:
+    """The probability of the paraphrased answers, of a split whose truth ratio takes these for the true ones."""
+    if scores.is_utility(split.name):
+        return {}
+    found = _likelihoods(log, split.name, records.PARAPHRASED_ANSWER, split.correct, "prob")
+    settings = paraphrased_probability.Config()
+    return paraphrased_probability.compute(Records(found, []), settings) if found else {}
 
 
 def log_truth_ratios(log: Log, split: layout.Split, mean: Mean, route: str) -> Values | None:
@@ -48,8 +66,8 @@ def log_truth_ratios(log: Log, split: layout.Split, mean: Mean, route: str) -> V
     """
     if route == "answers":
         kind = records.ANSWER if scores.is_utility(split.name) else records.PARAPHRASED_ANSWER
-        correct = _likelihoods(log, split.name, kind, split.correct)
-        false = _likelihoods(log, split.name, records.PERTURBED_ANSWER, split.false)
+        correct = _likelihoods(log, split.name, kind, split.correct, "avg_loss")
+        false = _likelihoods(log, split.name, records.PERTURBED_ANSWER, split.false, "avg_loss")
         return likelihoods.log_truth_ratios(Records([*correct, *false], []), mean) if correct and false else None
     ratios = values(log, split.name, "score", split.truth_ratio) if mean == "geometric" else None
     if ratios is None:
@@ -73,19 +91,22 @@ def require_same_questions(pair: Sequence[Values], both: tuple[Log, Log], what: 
         raise DataError(f"{retain.path}: its {what} are of {rows} in {log.path}; give the log on the same split.")
 
 
-def _likelihoods(log: Log, split: str, kind: str, names: Sequence[str]) -> list[Likelihood]:
+def _likelihoods(log: Log, split: str, kind: str, names: Sequence[str], first: Field) -> list[Likelihood]:
     examples = log.examples(names)
     if examples is None:
         return []
     where = f"{log.path}: {log.name(names)}"
     logs.require_field(examples, ["avg_loss", "prob"], where)
-    return [item for row in examples for item in _row(log, split, kind, row, examples, where)]
+    return [
+        item
+        for row in examples
+        for item in _row(log, split, kind, row, _nlls(examples[row], f"{where}, row {row}", first))
+    ]
 
 
-def _row(log: Log, split: str, kind: str, row: int, examples: Examples, where: str) -> Iterable[Likelihood]:
+def _row(log: Log, split: str, kind: str, row: int, nlls: np.ndarray) -> Iterable[Likelihood]:
     """The answers of one row. Several correct ones become one target: their mean is its mean."""
     identity, cluster = _names(log, split, row)
-    nlls = _nlls(examples[row], f"{where}, row {row}")
     targets = nlls[:, None] if kind == records.PERTURBED_ANSWER else [nlls]
     for index, target in enumerate(targets):
         yield _likelihood(split, identity, cluster, kind, index, target)
@@ -110,12 +131,19 @@ def _likelihood(split: str, identity: str, cluster: str, kind: str, index: int, 
     )
 
 
-def _nlls(fields: Mapping[str, Any], where: str) -> np.ndarray:
-    """Mean negative log-likelihood of each answer of a row, from ``avg_loss``, else from ``prob``."""
-    if fields.get("avg_loss") is not None:
-        return _numbers(fields["avg_loss"], f"{where}: avg_loss")
+def _nlls(fields: Mapping[str, Any], where: str, first: Field) -> np.ndarray:
+    """Mean negative log-likelihood of each answer of a row, from the ``first`` field or where it is null the other."""
+    losses, probabilities = (_numbers(fields.get(name), f"{where}: {name}") for name in get_args(Field))
+    sizes = {len(losses), len(probabilities)}
+    if len(sizes) > 1 and None not in (fields.get(name) for name in get_args(Field)):
+        raise DataError(
+            f"{where}: avg_loss and prob are of {min(sizes)} and {max(sizes)} answers; give as many of each."
+        )
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(-np.log(_numbers(fields.get("prob"), f"{where}: prob")))
+        surprises = -np.log(probabilities)
+    if first == "prob":
+        return np.where((probabilities >= FULL_DIGITS) | np.isnan(losses), surprises, losses)
+    return np.where(np.isnan(losses), surprises, losses)
 
 
 def _numbers(value: Any, where: str) -> np.ndarray:

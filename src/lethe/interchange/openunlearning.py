@@ -73,7 +73,7 @@ def _source(path: Path) -> dict[str, str]:
 
 def _values(log: Log, split: Split, chosen: Settings) -> dict[str, Values]:
     """The per-example values of one TOFU split that the log holds, under our names."""
-    found = answers.probabilities(log, split)
+    found = answers.probabilities(log, split) | answers.paraphrased_probabilities(log, split)
     ratios = answers.best_log_truth_ratios(log, split, chosen.truth_ratio.mean)
     if ratios is not None:
         form = truth_ratio.closer_to_1 if split.name == FORGET else truth_ratio.true_better
@@ -89,6 +89,8 @@ def _tofu_split(log: Log, split: Split, values: dict[str, Values], chosen: Setti
     names: dict[str, tuple[str, ...]] = {"probability": split.probability}
     if split.normalised_probability:
         names["normalised_probability"] = split.normalised_probability
+    else:
+        names["paraphrased_probability"] = split.correct
     names |= {"truth_ratio": split.truth_ratio, "truth_ratio_knowledge": (), "rouge": split.rouge, "rouge_f1": ()}
     return {name: _leaf(values.get(name), log.aggregate(peers), chosen) for name, peers in names.items()}
 
