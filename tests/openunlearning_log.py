@@ -1,11 +1,15 @@
-"""Logs as OpenUnlearning's evaluator writes them, made of given numbers with its formulas, its 1e-10 included."""
+"""Logs as OpenUnlearning's evaluator writes them, made of given numbers with its formulas, its 1e-10 included.
+
+Its models run in bfloat16 or in more digits: ``rounding`` is applied to every loss, and again to its probability.
+"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.stats import hmean, ks_2samp
 
 EPSILON = 1e-10
@@ -16,6 +20,7 @@ UTILITY = [
 ]
 
 Block = dict[str, Any]
+Rounding = Callable[[Any], np.ndarray]
 
 
 def write(path: Path, log: Any) -> Path:
@@ -24,23 +29,35 @@ def write(path: Path, log: Any) -> Path:
     return path
 
 
-def probability(losses: Any) -> Block:
+def exact(numbers: Any) -> np.ndarray:
+    """The numbers as they are."""
+    return np.asarray(numbers, dtype=np.float64)
+
+
+def bfloat16(numbers: Any) -> np.ndarray:
+    """The numbers with the eight binary digits of bfloat16."""
+    return torch.tensor(exact(numbers)).to(torch.bfloat16).to(torch.float64).numpy()
+
+
+def probability(losses: Any, rounding: Rounding = exact) -> Block:
     """Mean negative log-likelihoods [rows] or, for several answers each, [rows, answers]."""
-    losses = np.asarray(losses, dtype=np.float64)
-    rows = [{"prob": np.exp(-row).tolist(), "avg_loss": row.tolist()} for row in losses]
-    return block(np.exp(-losses).mean(), rows)
+    losses = rounding(losses)
+    probs = rounding(np.exp(-losses))
+    rows = zip(probs.tolist(), losses.tolist(), strict=True)
+    return block(probs.mean(), [{"prob": prob, "avg_loss": loss} for prob, loss in rows])
 
 
-def normalised(correct: Any, false: Any) -> Block:
+def normalised(correct: Any, false: Any, rounding: Rounding = exact) -> Block:
     """The probability of the correct answer among the options."""
-    mine, others = np.exp(-np.asarray(correct)), np.exp(-np.asarray(false)).sum(axis=1)
+    mine, others = (rounding(np.exp(-rounding(losses))) for losses in (correct, false))
+    others = others.sum(axis=1)
     shares = mine / (mine + others + EPSILON)
     return block(shares.mean(), [{"prob": share} for share in shares])
 
 
-def truth_ratio(correct: Any, false: Any, form: str) -> Block:
+def truth_ratio(correct: Any, false: Any, form: str, rounding: Rounding = exact) -> Block:
     """Truth ratios of the geometric mean, in the form ``closer_to_1_better`` or ``true_better``."""
-    ratios = np.exp(-np.asarray(false).mean(axis=1)) / (np.exp(-np.asarray(correct)) + EPSILON)
+    ratios = np.exp(-rounding(false).mean(axis=1)) / (np.exp(-rounding(correct)) + EPSILON)
     closer = np.minimum(ratios, 1 / (ratios + EPSILON))
     aggregate = closer if form == "closer_to_1_better" else np.maximum(0, 1 - ratios)
     return block(aggregate.mean(), [{"score": ratio} for ratio in ratios])
@@ -49,7 +66,8 @@ def truth_ratio(correct: Any, false: Any, form: str) -> Block:
 def rouge(recalls: Any, f1s: Any, kind: str) -> Block:
     """ROUGE of every generation; the aggregate is that of ``kind``."""
     pairs = zip(recalls, f1s, strict=True)
-    rows = [{"rouge1_recall": r, "rougeL_recall": r, "rougeL_f1": f, "generation": "text"} for r, f in pairs]
+    texts = {"input": "[INST] Who? [/INST]", "ground_truth": "A name.", "generation": "Another name."}
+    rows = [{"rouge1_recall": r, "rougeL_f1": f, "rougeL_recall": r, **texts} for r, f in pairs]
     return block(np.mean([row[kind] for row in rows]), rows)
 
 
@@ -76,12 +94,18 @@ def block(aggregate: Any, rows: Sequence[Block]) -> Block:
     return {"agg_value": float(aggregate), "value_by_index": {str(row): dict(f) for row, f in enumerate(rows)}}
 
 
-def tofu(seed: int, retain: Block | None = None, forget: int = 40, others: Sequence[int] = (40, 10, 9)) -> Block:
+def tofu(
+    seed: int,
+    retain: Block | None = None,
+    forget: int = 40,
+    others: Sequence[int] = (40, 10, 9),
+    rounding: Rounding = exact,
+) -> Block:
     """A whole TOFU log of random numbers; with the log of a retain model, forget quality and PrivLeak too."""
     random = np.random.default_rng(seed)
     log: Block = {}
     for prefix, size in zip(("forget", "retain", "ra", "wf"), (forget, *others), strict=True):
-        log |= _split(random, prefix, size)
+        log |= _split(random, prefix, size, rounding)
     log["model_utility"] = {"agg_value": float(hmean([log[name]["agg_value"] for name in UTILITY]))}
     for name in ("loss", "zlib", "min_k", "min_k_plus_plus", "gradnorm", "reference"):
         log[f"mia_{name}"] = attack(random.normal(0, 1, forget).round(1), random.normal(0.5, 1, forget).round(1))
@@ -97,7 +121,7 @@ def scores(metric: Block) -> list[float]:
     return [row["score"] for row in metric["value_by_index"].values()]
 
 
-def _split(random: np.random.Generator, prefix: str, size: int) -> Block:
+def _split(random: np.random.Generator, prefix: str, size: int, rounding: Rounding) -> Block:
     # At most 5 nats a token: a probability of at least e^-5 = 0.0067, to which 1e-10 adds 1.5e-8 of itself.
     utility = prefix in ("ra", "wf")
     answer, paraphrase = random.uniform(0.05, 5, size), random.uniform(0.05, 5, size)
@@ -105,14 +129,14 @@ def _split(random: np.random.Generator, prefix: str, size: int) -> Block:
     correct = answer if utility else paraphrase
     recalls = random.random(size)
     log = {
-        f"{prefix}_Q_A_Prob": probability(answer),
-        f"{prefix}_Q_A_PERT_Prob": probability(false),
+        f"{prefix}_Q_A_Prob": probability(answer, rounding),
+        f"{prefix}_Q_A_PERT_Prob": probability(false, rounding),
         f"{prefix}_Q_A_ROUGE": rouge(recalls, recalls**2, "rougeL_recall"),
     }
     if prefix == "forget":
-        log["forget_truth_ratio"] = truth_ratio(correct, false, "closer_to_1_better")
+        log["forget_truth_ratio"] = truth_ratio(correct, false, "closer_to_1_better", rounding)
     else:
-        log[f"{prefix}_Truth_Ratio"] = truth_ratio(correct, false, "true_better")
+        log[f"{prefix}_Truth_Ratio"] = truth_ratio(correct, false, "true_better", rounding)
     if utility:
-        return log | {f"{prefix}_Q_A_Prob_normalised": normalised(answer, false)}
-    return log | {f"{prefix}_Q_A_PARA_Prob": probability(paraphrase)}
+        return log | {f"{prefix}_Q_A_Prob_normalised": normalised(answer, false, rounding)}
+    return log | {f"{prefix}_Q_A_PARA_Prob": probability(paraphrase, rounding)}

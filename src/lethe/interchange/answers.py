@@ -1,8 +1,8 @@
 """The per-example numbers of a log as our own records and values.
 
-A log holds an answer twice, as ``avg_loss`` and as ``prob``. A model in bfloat16 rounds both, the second from the first,
-so that they differ in the third digit. The log's own aggregates take the probability from ``prob`` and the truth ratio
-from ``avg_loss``: so do we, and what is recomputed is what was published.
+A log holds an answer twice, as ``avg_loss`` and as ``prob``. A model in bfloat16 rounds each of them, so that they
+differ in the third digit. The log's own aggregates take the probability from ``prob`` and the truth ratio from
+``avg_loss``: so do we, and what is recomputed is what was published.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from lethe import likelihoods, records, scores
 from lethe.errors import DataError
 from lethe.interchange import layout, logs
-from lethe.interchange.logs import Examples, Log
+from lethe.interchange.logs import Log
 from lethe.likelihoods import Mean
 from lethe.metrics import paraphrased_probability, probability
 from lethe.records import Likelihood, Records

@@ -26,12 +26,12 @@ class Log:
         return next((name for name in names if name in self.metrics), None)
 
     def aggregate(self, names: Sequence[str]) -> float | None:
-        """The ``agg_value`` of a metric; None when it is absent, null or NaN."""
+        """The ``agg_value`` of a metric; None when it is absent, null, NaN or infinite."""
         name = self.name(names)
         if name is None:
             return None
         found = number(self.metrics[name].get("agg_value"), f"{self.path}: {name}.agg_value")
-        return None if math.isnan(found) else found
+        return found if math.isfinite(found) else None
 
     def examples(self, names: Sequence[str], *parts: str) -> Examples | None:
         """The per-example fields of a metric in the order of the rows, None when it has none.
@@ -48,6 +48,8 @@ class Log:
         rows = {
             _row(key, where): _block(fields or {}, f"{where}.value_by_index.{key}") for key, fields in found.items()
         }
+        if len(rows) < len(found):
+            raise DataError(f"{where}.value_by_index: two of its keys are the same row number; {_ADVICE}.")
         return dict(sorted(rows.items())) or None
 
 
@@ -90,13 +92,27 @@ _ADVICE = "give the TOFU_EVAL.json or MUSE_EVAL.json that OpenUnlearning's evalu
 
 def _parsed(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
+    except _Twice as error:
+        raise DataError(f"{path}: {error.args[0]!r} stands twice in one object; {_ADVICE}.") from None
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; {_ADVICE}.") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataError(f"{path}: not valid JSON ({error}); {_ADVICE}.") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); {_ADVICE}.") from None
+
+
+class _Twice(Exception):
+    """A name that an object has twice: of the two, JSON silently keeps the last."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Twice(next(name for name in names if names.count(name) > 1))
+    return found
 
 
 def _flattened(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
