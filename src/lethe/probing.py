@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import PositiveInt
 
-from lethe import artifacts, batches, models
+from lethe import artifacts, batches, generation, models
 from lethe.batches import Encoding
 from lethe.config import Section
 from lethe.errors import DataError
@@ -38,7 +38,19 @@ def subjects(model: str, encoding: Encoding, config: Config) -> Subjects:
         raise DataError(f"{artifacts.FORGET}: no row is a question, and a probe reads answers; set probe.run to [].")
     target, retain, unlearned = (models.load(artifacts.model(name)) for name in ("target", "retain", model))
     kept = [_question(tokenizer, row, encoding).answer for row in _kept_rows() if row.question]
-    return Subjects(target, retain, unlearned, questions, kept, config.batch_size, int(tokenizer.pad_token_id))
+    stop = frozenset[int]().union(*(generation.stop_tokens(each, tokenizer) for each in (target, retain, unlearned)))
+    return Subjects(
+        target,
+        retain,
+        unlearned,
+        questions,
+        kept,
+        config.batch_size,
+        int(tokenizer.pad_token_id),
+        tokenizer,
+        stop,
+        encoding.max_new_tokens,
+    )
 
 
 def run(

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lethe import batches, losses, models
 from lethe.batches import Batch, Example
@@ -29,7 +29,8 @@ class Question:
 class Subjects:
     """The models that a probe compares and the questions that it puts to them; ``pad`` fills batches.
 
-    ``kept`` are answers that nobody was to forget, of questions that no other measurement asks.
+    ``kept`` are answers that nobody was to forget, of questions that no other measurement asks. A probe that has the
+    models answer ends an answer at a token of ``stop``, or after ``max_new_tokens``.
     """
 
     target: PreTrainedModel
@@ -39,6 +40,9 @@ class Subjects:
     kept: Sequence[Example]
     batch_size: int
     pad: int
+    tokenizer: PreTrainedTokenizerBase
+    stop: frozenset[int]
+    max_new_tokens: int
 
     def batched(self, examples: Sequence[Example]) -> Iterator[Batch]:
         """The examples in order, ``batch_size`` at a time."""

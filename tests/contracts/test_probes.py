@@ -13,11 +13,12 @@ from lethe.scores import Score
 from lethe.statistics import Bootstrap
 from tests.contracts.shipped import PARAMS
 from tests.encoded import examples
-from tests.tiny import tiny_model
+from tests.tiny import tiny_model, tiny_tokenizer
 from tests.unlearned import PAD
 
 BOOTSTRAP = Bootstrap(samples=100, confidence=0.95, seed=0, max_unscored=0.99)
 NAMES = registry.names("probes")
+ANSWERING = (tiny_tokenizer(), frozenset([int(tiny_tokenizer().eos_token_id)]), 6)  # how subjects answer in words
 
 
 @pytest.fixture(params=NAMES)
@@ -41,7 +42,7 @@ def questions(count=12, each=2):
 def subjects(unlearned, asked=None, batch_size=5):
     questioned = questions() if asked is None else asked
     kept = examples([(f"what else, {number}?", f"truth {number}") for number in range(9)])
-    return Subjects(tiny_model(0), tiny_model(1), unlearned, questioned, kept, batch_size, PAD)
+    return Subjects(tiny_model(0), tiny_model(1), unlearned, questioned, kept, batch_size, PAD, *ANSWERING)
 
 
 def found(probe, given):

@@ -19,6 +19,7 @@ probes:
   unlearning_depth: {threshold: 0.0}
   logit_lens: {}
   matched_utility: {tolerance: 0.9, kept_answers: 4, grid: 2, bisections: 1}
+  sampling: {samples: 4, temperature: 1.0, top_p: 0.9, ks: [1, 4], seed: 0, stemmer: true, least_recall: null}
 score:
   bootstrap: {samples: 50, confidence: 0.95, seed: 0, max_unscored: 0.9}
 """
@@ -64,6 +65,13 @@ def test_kept_answers_are_those_that_are_not_asked_otherwise(workspace: Path) ->
     assert run("matched_utility")["matched_utility"]["matched_share"]["n"] == 3
     artifacts.write_text(artifacts.QUESTIONS, dump_rows([*ROWS, *KEPT]))
     assert run("matched_utility")["matched_utility"]["matched_share"]["n"] == 4  # all are asked: four of the five
+
+
+def test_answers_are_drawn_as_long_as_the_encoding_says_and_twice_the_same(workspace: Path) -> None:
+    found = run("sampling")["sampling"]
+    assert {"leak_at_1", "leak_at_4", "leak_at_4_retain", "leak_at_4_difference", "recall_at_4"} < set(found)
+    assert found["leak_at_4"]["n"] == len(ROWS)
+    assert run("sampling")["sampling"] == found
 
 
 def test_without_probes_no_model_is_needed_and_nothing_heavy_is_loaded(tmp_path: Path) -> None:

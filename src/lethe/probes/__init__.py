@@ -1,6 +1,6 @@
-"""What a model still holds inside: one file a probe, each with ``Config`` and ``probe(...)``.
+"""What a model still holds: one file a probe, each with ``Config`` and ``probe(...)``.
 
-``probe(subjects, config, bootstrap) -> dict[str, Score | list]`` compares the residual stream of the unlearned model
-with those of target and retain model on the forget questions (:class:`lethe.residuals.Subjects`). A probe reads
-weights and activations, so it says something of an attacker who has them, and nothing of one who has only answers.
+``probe(subjects, config, bootstrap) -> dict[str, Score | list]`` compares the unlearned model with target and retain
+model on the forget questions (:class:`lethe.residuals.Subjects`). Most probes read weights and activations and say
+something of an attacker who has them, and nothing of one who has only answers; ``sampling`` draws answers.
 """

@@ -41,7 +41,17 @@ _ATTACKS = {
         "Quantizers that look at text (GPTQ, AWQ), and the kernels of deployments.",
     ),
 }
-_STEERING = ("steering of activations", "Pushing the hidden states; some probes of hidden states were run.")
+# What is still not tested of these where a probe was run.
+_BEYOND_PROBES = {
+    "sampling": (
+        "sampling under attack",
+        "Drawing many answers from attacked weights; some were drawn without attack.",
+    ),
+    "representations": (
+        "steering of activations",
+        "Pushing the hidden states; some probes of hidden states were run.",
+    ),
+}
 
 
 class Config(Section):
@@ -96,8 +106,9 @@ def number(value: float) -> str:
 
 def _untested(evidence: Evidence) -> dict[str, str]:
     untested = {name: told for name, told in _ATTACKS.items() if name not in evidence.grid.attacks}
-    if any(cell.probes for cell in evidence.cells):
-        untested["representations"] = _STEERING
+    for probe in (probe for cell in evidence.cells for probe in cell.probes or {}):
+        name = probe if probe in _BEYOND_PROBES else "representations"
+        untested[name] = _BEYOND_PROBES[name]
     return dict(untested.values())
 
 

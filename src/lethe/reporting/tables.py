@@ -1,5 +1,6 @@
 """The report's tables as values: which number stands where. How they look is the template's business."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -186,12 +187,12 @@ def capabilities(evidence: Evidence) -> Table:
 
 
 def probes(evidence: Evidence) -> Table:
-    """What the probes found in the states of each cell, one row a number; empty when no probe was run."""
+    """What the probes found in each cell, one row a number; empty when no probe was run."""
     found = [_probed(cell) for cell in evidence.cells]
     missing = Estimate(reason="not probed")
     rows: list[Row] = [
         (name, [estimate(numbers[name]) if name in numbers else missing for numbers in found])
-        for name in sorted({name for numbers in found for name in numbers})
+        for name in sorted({name for numbers in found for name in numbers}, key=_with_numbers_by_size)
     ]
     return Table("probe", [cell.name for cell in evidence.cells], rows)
 
@@ -265,6 +266,10 @@ def _lm_eval_metrics(model: Model) -> dict[str, dict[str, Any]]:
 def _probed(cell: Model) -> dict[str, dict[str, Any]]:
     numbers = [pair for probe in (cell.probes or {}).values() for pair in probe.items()]
     return {name.replace("_", " "): leaf for name, leaf in numbers if isinstance(leaf, dict)}
+
+
+def _with_numbers_by_size(name: str) -> list[str | int]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def _as_text(value: Any) -> str:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lethe.probes import matched_utility
 from lethe.residuals import Question, Subjects, without_end
-from tests.contracts.test_probes import BOOTSTRAP
+from tests.contracts.test_probes import ANSWERING, BOOTSTRAP
 from tests.encoded import examples
 from tests.learnt import knowing
 from tests.tiny import tiny_model
@@ -26,7 +26,7 @@ def config(**changes):
 def given_to(unlearned, kept=KEPT):
     answers = [without_end(example) for example in examples(TOLD)]
     questions = [Question(f"q{number}", f"author {number}", answer, ()) for number, answer in enumerate(answers)]
-    return Subjects(TARGET, tiny_model(1), unlearned, questions, examples(kept), 3, PAD)
+    return Subjects(TARGET, tiny_model(1), unlearned, questions, examples(kept), 3, PAD, *ANSWERING)
 
 
 def found(subjects, **changes):

@@ -125,6 +125,23 @@ def test_what_was_not_tested_is_listed(public_page: str) -> None:
     assert "<strong>quantization</strong>" not in untested
 
 
+def test_sampling_counts_as_tested_without_attack_alone_once_the_probe_was_run() -> None:
+    found = experiment.write_experiment()
+    path = artifacts.probes(found.cells[0].name)
+    leaks = {f"leak_at_{k}": experiment.leaf(k / 100) for k in (32, 8, 1)}
+    artifacts.write_json(path, {"sampling": leaks})
+    for cell in found.cells[1:]:
+        artifacts.write_json(artifacts.probes(cell.name), {})
+    again = experiment.evidence()
+    html = page.render(again, tables.summary(again), [])
+    untested = html[html.index('id="not-tested"') :]
+    assert "<strong>sampling under attack</strong>" in untested
+    assert "<strong>sampling</strong>" not in untested
+    assert "<strong>hidden states</strong>" in untested  # nobody looked at them
+    rows = [f'<th scope="row">leak at {k}</th>' for k in (1, 8, 32)]
+    assert [html.index(row) for row in rows] == sorted(html.index(row) for row in rows)
+
+
 def test_the_page_names_hashes_parameters_and_versions(public_page: str) -> None:
     provenance = public_page[public_page.index('id="provenance"') :]
     for word in (
