@@ -19,7 +19,7 @@ from lethe.metrics import paraphrased_probability, probability
 from lethe.records import Likelihood, Records
 from lethe.scores import Values
 
-ROUTES = ("answers", "scores")  # where truth ratios come from: the best one first
+ROUTES = ("answers", "scores")  # where truth ratios come from: the better one first
 FULL_DIGITS = float(np.finfo(np.float32).tiny)  # below it ``prob`` loses its digits and then is 0
 
 Field = Literal["avg_loss", "prob"]  # which of the two counts where a log has both
@@ -38,12 +38,12 @@ def values(log: Log, split: str, field: str, names: Sequence[str], *parts: str) 
     return Values(split, ids, clusters, np.where(np.isfinite(numbers), numbers, np.nan))
 
 
-def probabilities(log: Log, split: layout.Split) -> dict[str, Values]:
+def probabilities(log: Log, split: layout.Split, as_published: bool) -> dict[str, Values]:
     """The probability of the answers and, where it is known, the one among the options."""
     answers = _likelihoods(log, split.name, records.ANSWER, split.probability, "prob")
     false = _likelihoods(log, split.name, records.PERTURBED_ANSWER, split.false, "prob")
     found = probability.compute(Records([*answers, *false], []), probability.Config()) if answers else {}
-    if split.normalised_probability and "normalised_probability" not in found:
+    if split.normalised_probability and (as_published or "normalised_probability" not in found):
         shares = values(log, split.name, "prob", split.normalised_probability)
         return found if shares is None else {**found, "normalised_probability": shares}
     return found
@@ -72,13 +72,19 @@ def log_truth_ratios(log: Log, split: layout.Split, mean: Mean, route: str) -> V
     ratios = values(log, split.name, "score", split.truth_ratio) if mean == "geometric" else None
     if ratios is None:
         return None
-    with np.errstate(divide="ignore", invalid="ignore"):  # a ratio that fell below the smallest float is exactly 0
-        return Values(ratios.split, ratios.ids, ratios.clusters, np.log(ratios.numbers))
+    # A ratio that fell below the smallest float is 0: it counts as that float, so that it still has a rank.
+    floored = np.maximum(ratios.numbers, np.finfo(np.float64).smallest_subnormal)
+    return Values(ratios.split, ratios.ids, ratios.clusters, np.log(floored))
 
 
-def best_log_truth_ratios(log: Log, split: layout.Split, mean: Mean) -> Values | None:
+def routes(as_published: bool) -> Sequence[str]:
+    """Where truth ratios come from, the route that counts first."""
+    return ROUTES[::-1] if as_published else ROUTES
+
+
+def best_log_truth_ratios(log: Log, split: layout.Split, mean: Mean, as_published: bool) -> Values | None:
     """The log truth ratios on the first route that the log holds."""
-    found = (log_truth_ratios(log, split, mean, route) for route in ROUTES)
+    found = (log_truth_ratios(log, split, mean, route) for route in routes(as_published))
     return next((item for item in found if item is not None), None)
 
 

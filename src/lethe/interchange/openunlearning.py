@@ -73,8 +73,9 @@ def _source(path: Path) -> dict[str, str]:
 
 def _values(log: Log, split: Split, chosen: Settings) -> dict[str, Values]:
     """The per-example values of one TOFU split that the log holds, under our names."""
-    found = answers.probabilities(log, split) | answers.paraphrased_probabilities(log, split)
-    ratios = answers.best_log_truth_ratios(log, split, chosen.truth_ratio.mean)
+    as_published = chosen.numbers.as_published
+    found = answers.probabilities(log, split, as_published) | answers.paraphrased_probabilities(log, split)
+    ratios = answers.best_log_truth_ratios(log, split, chosen.truth_ratio.mean, as_published)
     if ratios is not None:
         form = truth_ratio.closer_to_1 if split.name == FORGET else truth_ratio.true_better
         for name, mapped in (("truth_ratio", form), ("truth_ratio_knowledge", truth_ratio.knowledge)):

@@ -15,7 +15,7 @@ from lethe.scores import Values
 def scores(log: Log, retain: Log | None, chosen: Settings) -> dict[str, Leaf]:
     """Both tests against the retain model, from per-example truth ratios; the log's p-value without its log."""
     peer, forget = log.aggregate([layout.FORGET_QUALITY]), layout.SPLITS[0]
-    mine = answers.best_log_truth_ratios(log, forget, chosen.forget_quality.mean)
+    mine = answers.best_log_truth_ratios(log, forget, chosen.forget_quality.mean, chosen.numbers.as_published)
     if retain is not None and mine is not None:
         pair = _same_route(log, retain, forget, chosen)
         tests = forget_quality.compare(pair, chosen.forget_quality, chosen.bootstrap)
@@ -38,7 +38,7 @@ def scores(log: Log, retain: Log | None, chosen: Settings) -> dict[str, Leaf]:
 def _same_route(log: Log, retain: Log, forget: Split, chosen: Settings) -> list[Values]:
     """The log truth ratios of both models, made in the same way if both logs allow one."""
     mean = chosen.forget_quality.mean
-    for route in answers.ROUTES:
+    for route in answers.routes(chosen.numbers.as_published):
         found = [answers.log_truth_ratios(item, forget, mean, route) for item in (log, retain)]
         pair = [item for item in found if item is not None]
         if len(pair) == 2:

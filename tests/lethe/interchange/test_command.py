@@ -51,6 +51,17 @@ def test_it_prints_one_document(monkeypatch, capsys):
     assert capsys.readouterr().out == first
 
 
+def test_the_numbers_of_the_log_itself_are_asked_for_by_name(monkeypatch, capsys):
+    log = peer.tofu(0)
+    log["forget_truth_ratio"] = peer.scored([0.25] * 40)  # other than what its answers say
+    peer.write(Path("TOFU_EVAL.json"), log)
+    for words, taken in (((), False), (("--as-published",), True)):
+        run(monkeypatch, "TOFU_EVAL.json", *words)
+        document = json.loads(capsys.readouterr().out)
+        assert document["settings"]["numbers"] == {"as_published": taken}
+        assert (document["conditions"]["none"]["forget"]["truth_ratio"]["value"] == 0.25) == taken
+
+
 def test_the_example_of_the_documentation_prints_what_stands_there(monkeypatch, capsys):
     page = (Path(__file__).parents[3] / "docs" / "openunlearning.md").read_text()
     log, retain, printed = re.findall(r"```json\n(.*?)```", page, re.DOTALL)

@@ -65,7 +65,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 def test_per_example_values_that_do_not_fit_are_named(tmp_path, examples, complaint):
     log = logs.read(peer.write(tmp_path / "log.json", {"forget_Q_A_Prob": {"value_by_index": examples}}))
     with pytest.raises(DataError, match=complaint):
-        answers.probabilities(log, SPLITS[0])
+        answers.probabilities(log, SPLITS[0], as_published=False)
 
 
 def test_null_and_nan_are_missing_aggregates(tmp_path):
@@ -95,17 +95,19 @@ def test_the_outer_of_two_metrics_of_a_name_counts(tmp_path):
 
 def test_rows_are_named_by_their_place_and_belong_to_authors_of_twenty(tmp_path):
     log = logs.read(peer.write(tmp_path / "log.json", peer.tofu(0, forget=40)))
-    forget = answers.probabilities(log, SPLITS[0])["probability"]
+    forget = answers.probabilities(log, SPLITS[0], as_published=False)["probability"]
     assert forget.ids[:2] == ("forget-000000", "forget-000001")
     assert [forget.clusters.index(author) for author in sorted(set(forget.clusters))] == [0, 20]
-    facts = answers.probabilities(log, SPLITS[3])["probability"]
+    facts = answers.probabilities(log, SPLITS[3], as_published=False)["probability"]
     assert facts.clusters == facts.ids
 
 
 def test_a_probability_serves_where_there_is_no_loss(tmp_path):
     rows = [{"prob": 0.25}, {"prob": 0.0}, {"prob": 0.5, "avg_loss": None}]
     log = logs.read(peer.write(tmp_path / "log.json", {"forget_Q_A_Prob": peer.block(0.25, rows)}))
-    assert answers.probabilities(log, SPLITS[0])["probability"].numbers == pytest.approx([0.25, 0.0, 0.5])
+    assert answers.probabilities(log, SPLITS[0], as_published=False)["probability"].numbers == pytest.approx(
+        [0.25, 0.0, 0.5]
+    )
 
 
 def test_several_correct_answers_count_with_their_mean(tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lethe.interchange import logs, openunlearning
-from lethe.interchange.settings import Settings
+from lethe.interchange.settings import Numbers, Settings
 from lethe.metrics import forget_quality, model_utility, probability, truth_ratio
 from lethe.records import Records
 from lethe.scores import Observation
@@ -24,6 +24,7 @@ SETTINGS = Settings(
     truth_ratio=truth_ratio.Config(mean="geometric"),
     forget_quality=forget_quality.Config(mean="geometric", permutation_samples=19, seed=0),
     model_utility=model_utility.Config(components=["probability", "rouge", "truth_ratio"]),
+    numbers=Numbers(as_published=False),
 )
 
 

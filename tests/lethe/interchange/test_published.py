@@ -5,11 +5,12 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import ks_2samp
 
 from lethe.errors import DataError
 from lethe.interchange import answers, logs, openunlearning
 from lethe.interchange.layout import SPLITS
-from lethe.interchange.settings import Settings
+from lethe.interchange.settings import Numbers, Settings
 from lethe.metrics import forget_quality, model_utility, truth_ratio
 from lethe.statistics import Bootstrap
 from tests import openunlearning_log as peer
@@ -19,7 +20,9 @@ SETTINGS = Settings(
     truth_ratio=truth_ratio.Config(mean="geometric"),
     forget_quality=forget_quality.Config(mean="geometric", permutation_samples=19, seed=0),
     model_utility=model_utility.Config(components=["probability", "rouge", "truth_ratio"]),
+    numbers=Numbers(as_published=False),
 )
+AS_PUBLISHED = SETTINGS._replace(numbers=Numbers(as_published=True))
 FORGET, AUTHORS = SPLITS[0], SPLITS[2]
 
 
@@ -36,7 +39,7 @@ def test_in_bfloat16_the_probability_is_prob_and_the_truth_ratio_is_made_of_the_
         "ra_Q_A_Prob_normalised": peer.normalised([1.0], [[2.0, 2.0]], peer.bfloat16),
     }
     log = read(tmp_path, blocks)
-    found = answers.probabilities(log, AUTHORS)
+    found = answers.probabilities(log, AUTHORS, as_published=False)
     assert found["probability"].numbers == pytest.approx([188 / 512], rel=1e-12)
     # 376 / (376 + 2 · 139) = 0.574924, where the losses give 1 / (1 + 2/e) = 0.576117
     assert found["normalised_probability"].numbers == pytest.approx([376 / 654], rel=1e-12)
@@ -50,7 +53,7 @@ def test_where_prob_has_run_out_of_digits_the_losses_tell_the_share(tmp_path):
         "ra_Q_A_Prob": peer.block(0.0, [{"prob": 0.0, "avg_loss": 90.0}]),
         "ra_Q_A_PERT_Prob": peer.block(0.0, [{"prob": [1e-45], "avg_loss": [91.0]}]),
     }
-    found = answers.probabilities(read(tmp_path, blocks), AUTHORS)
+    found = answers.probabilities(read(tmp_path, blocks), AUTHORS, as_published=False)
     assert found["normalised_probability"].numbers == pytest.approx([1 / (1 + math.exp(-1))])
 
 
@@ -58,7 +61,7 @@ def test_losses_and_probabilities_of_other_numbers_of_answers_are_refused(tmp_pa
     rows = [{"prob": [0.5, 0.5], "avg_loss": [1.0, 1.0]}, {"prob": [0.5, 0.5], "avg_loss": [1.0, 1.0, 1.0]}]
     log = read(tmp_path, {"ra_Q_A_Prob": peer.probability([1.0, 1.0]), "ra_Q_A_PERT_Prob": peer.block(0.5, rows)})
     with pytest.raises(DataError, match=r"ra_Q_A_PERT_Prob, row 1: avg_loss and prob are of 2 and 3 answers"):
-        answers.probabilities(log, AUTHORS)
+        answers.probabilities(log, AUTHORS, as_published=False)
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
@@ -83,7 +86,9 @@ def test_what_is_no_finite_number_is_missing_and_the_document_is_json(tmp_path, 
 
 def test_an_endless_loss_is_a_probability_of_0(tmp_path):
     rows = [{"prob": 0.0, "avg_loss": math.inf}, {"prob": 0.5, "avg_loss": math.log(2)}]
-    found = answers.probabilities(read(tmp_path, {"forget_Q_A_Prob": peer.block(0.25, rows)}), FORGET)
+    found = answers.probabilities(
+        read(tmp_path, {"forget_Q_A_Prob": peer.block(0.25, rows)}), FORGET, as_published=False
+    )
     assert found["probability"].numbers == pytest.approx([0.0, 0.5])
 
 
@@ -131,3 +136,67 @@ def test_a_log_made_without_a_retain_model_says_what_it_lacks(tmp_path):
     assert (found["forget_quality"].origin, found["forget_quality"].peer) == ("missing", None)
     assert found["privacy_leakage"].origin == "missing"
     assert found["privacy_leakage"].peer == pytest.approx(100 * (1 - 2 * found["mia_min_k_auc"].score.value))
+
+
+def test_of_a_collapsed_model_the_published_numbers_are_met_as_published(tmp_path):
+    # Losses of 60 and of 62 a token. Their 1e-10 decides: e^-62 / (e^-60 + 1e-10) = 1.18506e-17, where e^-2 = 0.135335.
+    log = {
+        "forget_Q_A_PARA_Prob": peer.probability([60.0]),
+        "forget_Q_A_PERT_Prob": peer.probability([[62.0]]),
+        "forget_truth_ratio": peer.truth_ratio([60.0], [[62.0]], "closer_to_1_better"),
+        "ra_Q_A_Prob": peer.probability([60.0]),
+        "ra_Q_A_PERT_Prob": peer.probability([[62.0]]),
+        "ra_Q_A_Prob_normalised": peer.normalised([60.0], [[62.0]]),
+    }
+    ours, theirs = (openunlearning.scores(read(tmp_path, log), None, chosen) for chosen in (SETTINGS, AS_PUBLISHED))
+    leaf = theirs["forget"]["truth_ratio"]
+    assert leaf.score.value == pytest.approx(leaf.peer, rel=1e-12) == pytest.approx(1.18506e-17, rel=1e-5)
+    assert ours["forget"]["truth_ratio"].score.value == pytest.approx(0.135335, rel=1e-5)
+    leaf = theirs["real_authors"]["normalised_probability"]
+    assert leaf.score.value == pytest.approx(leaf.peer, rel=1e-12) == pytest.approx(8.75651e-17, rel=1e-5)
+    assert ours["real_authors"]["normalised_probability"].score.value == pytest.approx(0.880797, rel=1e-5)
+
+
+def test_forget_quality_as_published_is_that_of_the_ratios_with_their_epsilon(tmp_path):
+    # In log space the ratios of both are e^-1, e^-2, e^-3. With the 1e-10 those of the collapsed model are near 0, the
+    # last one, e^-803 / 1e-10, is 0 exactly, and all three lie below those of the retain model: D = 1.
+    logs_of = {
+        name: {
+            "forget_Q_A_PARA_Prob": peer.probability(correct),
+            "forget_Q_A_PERT_Prob": peer.probability(false),
+            "forget_truth_ratio": peer.truth_ratio(correct, false, "closer_to_1_better"),
+        }
+        for name, correct, false in (
+            ("collapsed", [50.0, 60.0, 800.0], [[51.0], [62.0], [803.0]]),
+            ("retain", [1.0, 1.0, 1.0], [[2.0], [3.0], [4.0]]),
+        )
+    }
+    pair = [read(tmp_path, log, f"TOFU_{name}.json") for name, log in logs_of.items()]
+    ours, theirs = (openunlearning.scores(*pair, chosen)["overall"] for chosen in (SETTINGS, AS_PUBLISHED))
+    assert ours["forget_quality_ks"].score.value == 0.0
+    assert theirs["forget_quality_ks"].score.value == 1.0
+    assert theirs["forget_quality"].score.value == pytest.approx(ks_2samp(*map(_ratios, logs_of.values())).pvalue)
+    assert theirs["forget_quality"].score.n == 3
+
+
+def _ratios(log):
+    return peer.scores(log["forget_truth_ratio"])
+
+
+@pytest.mark.parametrize("rounding", [peer.exact, peer.bfloat16])
+def test_as_published_every_number_with_an_aggregate_is_met_to_the_last_digit_but_one(tmp_path, rounding):
+    retain = peer.tofu(1, rounding=rounding)
+    log = peer.tofu(0, retain, rounding=rounding)
+    found = openunlearning.scores(read(tmp_path, log), read(tmp_path, retain, "TOFU_retain.json"), AS_PUBLISHED)
+    compared = {name: leaf for split in found.values() for name, leaf in split.items() if leaf.peer is not None}
+    for name, leaf in compared.items():
+        digits = 1e-9 if name in ("truth_ratio", "privacy_leakage", "model_utility") else 1e-14  # 1e-10 once more
+        assert leaf.score.value == pytest.approx(leaf.peer, rel=digits)
+        assert leaf.origin == "recomputed"
+
+
+def test_which_numbers_are_taken_stands_in_the_document(tmp_path):
+    path = peer.write(tmp_path / "TOFU_EVAL.json", peer.tofu(0))
+    for chosen in (SETTINGS, AS_PUBLISHED):
+        said = openunlearning.document(path, None, chosen)["settings"]["numbers"]
+        assert said == {"as_published": chosen.numbers.as_published}
