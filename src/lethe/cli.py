@@ -109,7 +109,7 @@ def openunlearning(log: Path, retain: Path | None, as_published: bool) -> None:
     from lethe.interchange import openunlearning, settings
 
     document = openunlearning.document(log, retain, settings.read(as_published))
-    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    _print_json(document)
 
 
 def meta_evaluation(
@@ -136,9 +136,22 @@ def meta_evaluation(
     attacks += [findings.Attack(condition, "relearning") for condition in relearning]
     found = findings.evaluate(models, attacks, settings)
     if as_json:
-        print(json.dumps(tables.as_json(found, models, settings), indent=2, ensure_ascii=False, allow_nan=False))
+        _print_json(tables.as_json(found, models, settings))
     else:
         _console().print(tables.table(found, attacks, len(unlearned)))
+
+
+def aggregates(files: list[Path], against: Path | None, as_json: bool) -> None:
+    """Print OpenUnlearning's four numbers of models: memorization, privacy, utility and their overall."""
+    from lethe.meta_evaluation import documents, tables
+    from lethe.meta_evaluation.aggregates import aggregate
+
+    whole = None if against is None else documents.read(against)
+    found = {path.as_posix(): aggregate(documents.read(path), whole) for path in files}
+    if as_json:
+        _print_json(tables.aggregates_json(found, whole))
+    else:
+        _console().print(tables.aggregates_table(found))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -151,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (table, recipes, papers, publish):
         _add(commands, command)
     _add_meta_evaluation(commands)
+    _add_aggregates(commands)
     meaning = "Read the evaluation log of another project."
     imports = commands.add_parser("import", help=meaning, description=meaning)
     _add_openunlearning(imports.add_subparsers(metavar="project", required=True))
@@ -187,7 +201,22 @@ def _add_meta_evaluation(commands: Any) -> None:
     for attack in ("quantization", "relearning"):
         meaning = f"conditions of the score files that are {attack}"
         added.add_argument(f"--{attack}", nargs="+", default=[], metavar="CONDITION", help=meaning)
-    added.add_argument("--json", action="store_true", dest="as_json", help="one JSON document instead of a table")
+    _add_json(added)
+
+
+def _add_aggregates(commands: Any) -> None:
+    added = _add(commands, aggregates)
+    added.add_argument("files", nargs="+", type=Path, metavar="FILE", help="score files")
+    added.add_argument("--against", type=Path, metavar="FILE", help="score file of the model whose utility counts as 1")
+    _add_json(added)
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", dest="as_json", help="one JSON document instead of a table")
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def _console() -> Any:

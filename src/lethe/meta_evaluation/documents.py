@@ -17,8 +17,8 @@ Name = tuple[str, str]  # the split and the name of a number
 
 # Where a larger number says that less is known, on the same scale turned around.
 _LESS: dict[str, Callable[[float], float]] = {
-    "truth_ratio": lambda value: 1 - value,
-    "forget_perplexity": lambda value: 1 / value,
+    "truth_ratio": lambda found: 1 - found,
+    "forget_perplexity": lambda found: 1 / found,
 }
 _NO_KNOWLEDGE = frozenset({"ngram_entropy", "distinct_ngrams", "choice_letter_mass"})
 # Against itself the retain model is perfect, whatever the metric is worth.
@@ -70,16 +70,23 @@ def names(documents: Iterable[Document]) -> list[Name]:
     return sorted(found, key=lambda name: (name[0] == OVERALL, name))
 
 
+def value(document: Document, condition: str, name: Name) -> float | None:
+    """A number of a score file; None when it is null or not there."""
+    split, number = name
+    leaf = document.conditions[condition].get(split, {}).get(number)
+    return None if leaf is None else leaf["value"]
+
+
 def knowledge(document: Document, condition: str, name: Name) -> float | None:
     """How much a number says that the model knows, at least 0, more is more; None when it is missing."""
-    value = _value(document, condition, *name)
+    found = value(document, condition, name)
     turned = _LESS.get(name[1])
-    return value if value is None or turned is None else turned(value)
+    return found if found is None or turned is None else turned(found)
 
 
 def utility(document: Document) -> float | None:
     """The model utility before any attack."""
-    return _value(document, UNATTACKED, OVERALL, UTILITY)
+    return value(document, UNATTACKED, (OVERALL, UTILITY))
 
 
 def require_condition(document: Document, condition: str) -> None:
@@ -97,11 +104,6 @@ def _numbers() -> frozenset[str]:
     return frozenset(near - compared - _NO_KNOWLEDGE)
 
 
-def _value(document: Document, condition: str, split: str, name: str) -> float | None:
-    leaf = document.conditions[condition].get(split, {}).get(name)
-    return None if leaf is None else leaf["value"]
-
-
 def _broken(conditions: Mapping[str, Any]) -> Iterator[str]:
     """Where a score file is none: every place below its conditions that holds no score."""
     for condition, splits in conditions.items():
@@ -111,7 +113,7 @@ def _broken(conditions: Mapping[str, Any]) -> Iterator[str]:
                     yield ".".join(part for part in (condition, split, name) if part)
 
 
-def _is_number_or_missing(value: Any) -> bool:
-    if isinstance(value, bool):
+def _is_number_or_missing(found: Any) -> bool:
+    if isinstance(found, bool):
         return False
-    return value is None or (isinstance(value, int | float) and math.isfinite(value))
+    return found is None or (isinstance(found, int | float) and math.isfinite(found))

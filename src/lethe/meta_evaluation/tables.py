@@ -6,10 +6,12 @@ from typing import Any
 
 from rich.table import Table
 
+from lethe.meta_evaluation.aggregates import Aggregates
 from lethe.meta_evaluation.documents import Document, Name
 from lethe.meta_evaluation.findings import Attack, Config, Finding, Models
 from lethe.scoring import OVERALL
 
+NUMBERS = ("model", "memorization", "privacy", "utility", "overall")
 Found = Mapping[Name, Finding]
 
 
@@ -28,6 +30,23 @@ def table(found: Found, attacks: Sequence[Attack], num_unlearned: int) -> Table:
     for name in sorted(there, key=lambda name: (*_worth(there[name]), name)):
         shown.add_row(*_row(name, there[name], attacks))
     return shown
+
+
+def aggregates_table(found: Mapping[str, Aggregates]) -> Table:
+    """One row a model, by the path of its score file, with the parts that it lacks."""
+    shown = Table(caption="harmonic means, ruled by their smallest part: --json shows the parts")
+    for heading in (*NUMBERS, "missing parts"):
+        shown.add_column(heading, no_wrap=heading == NUMBERS[0])
+    for path, item in found.items():
+        numbers = (item.memorization, item.privacy, item.utility, item.overall)
+        shown.add_row(path, *map(_number, numbers), ", ".join(item.missing))
+    return shown
+
+
+def aggregates_json(found: Mapping[str, Aggregates], against: Document | None) -> dict[str, Any]:
+    """All of it, to six significant digits."""
+    models = {path: _rounded(asdict(item)) for path, item in found.items()}
+    return {"against": None if against is None else against.path.as_posix(), "models": models}
 
 
 def as_json(found: Found, models: Models, config: Config) -> dict[str, Any]:

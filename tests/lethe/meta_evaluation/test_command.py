@@ -61,8 +61,8 @@ def test_the_table_has_one_line_a_metric(monkeypatch, capsys):
     assert strong == f"{before / after:.3f} / {1 - (after - before) / (after + before):.3f}"
 
 
-def value(model, condition):
-    return artifacts.read_json(artifacts.scores(model))["conditions"][condition]["forget"]["probability"]["value"]
+def value(model, condition, metric="probability"):
+    return artifacts.read_json(artifacts.scores(model))["conditions"][condition]["forget"][metric]["value"]
 
 
 def test_one_json_document_says_the_same_with_the_same_bytes(monkeypatch, capsys):
@@ -137,3 +137,16 @@ def test_both_pools_are_needed(monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert stopped.value.code == 2
+
+
+def test_the_four_numbers_of_score_files(monkeypatch, capsys):
+    target = "data/scores/target.json"
+    run(monkeypatch, "aggregates", target, "data/scores/npo-0.json", "--against", target, "--json")
+    document = json.loads(capsys.readouterr().out)
+    assert document["against"] == target
+    parts = document["models"][target]["parts"]
+    assert parts["extraction_strength"] == value("target", "none", "extraction_strength")
+    assert parts["mia_loss_similarity"] is None  # the metrics of this workspace hold no attack
+    run(monkeypatch, "aggregates", target)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if target in line)
+    assert line.count(" missing ") >= 2
