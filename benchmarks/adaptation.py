@@ -63,7 +63,9 @@ def faster(values: Any, factor: float, rates: Sequence[str]) -> Any:
     """
     changed = dict(values)
     for key, value in values.items():
-        if isinstance(value, dict) and not (key == "wrapper" and "lr" in value):
+        if key == "wrapper":
+            changed[key] = _each(value, lambda block: block if "lr" in block else faster(block, factor, rates))
+        elif isinstance(value, dict):
             changed[key] = faster(value, factor, rates)
         elif key in rates and value is not None and not isinstance(value, dict):
             changed[key] = [factor * rate for rate in value] if isinstance(value, list) else factor * value
@@ -110,13 +112,20 @@ def _shortened(block: dict[str, Any], settings: Settings, share: float) -> dict[
         block = {**block, **settings.training.model_dump(), "checkpoint_steps": settings.training.steps}
     changed = {}
     for key, value in block.items():
-        if isinstance(value, dict):
-            changed[key] = _shortened(value, settings, share)
+        if isinstance(value, dict) or key == "wrapper":
+            changed[key] = _each(value, lambda inner: _shortened(inner, settings, share))
         elif key in settings.scaled_steps and value:
             changed[key] = max(1, round(share * value))
         else:
             changed[key] = value
     return changed
+
+
+def _each(blocks: Any, change: Callable[[Any], Any]) -> Any:
+    """A part of a recipe, which is null, a block or a list of blocks, with each block changed."""
+    if isinstance(blocks, list):
+        return [change(block) for block in blocks]
+    return change(blocks) if isinstance(blocks, dict) else blocks
 
 
 def _put(values: dict[str, Any], path: str, value: Any, where: str) -> None:

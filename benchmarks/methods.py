@@ -151,7 +151,7 @@ def _on_four_layers(name: str) -> Recipe:
 
 
 def _encoded(recipe: Recipe, tokenizer: Any, encoding: Encoding, rows: list[list[Row]]) -> material.Rows:
-    for path, split in zip(material.FILES, rows, strict=True):
+    for path, split in zip(material.FILES, [*rows, []], strict=True):  # nobody is asked anything
         artifacts.write_text(path, dump_rows(split))
     return material.read(tokenizer, recipe, encoding, seed=0)
 

@@ -86,11 +86,11 @@ def _comments() -> Iterator[tuple[str, str]]:
 def _by_parts(name: str) -> str:
     block = config.block("recipes", name)
     for part, kind in recipes.KINDS.items():
-        component = (block[part] or {}).get("name")
-        if component in registry.names(kind) and component not in _TOLD_BY_ALL:
-            named = catalogue.entry(kind, component).papers
-            if named:
-                return named[0]
+        for component in (found.get("name") for found in recipes.listed(block[part])):
+            if component in registry.names(kind) and component not in _TOLD_BY_ALL:
+                named = catalogue.entry(kind, component).papers
+                if named:
+                    return named[0]
     return ""
 
 

@@ -26,6 +26,7 @@ from lethe import (
     recovery,
     registry,
     scoring,
+    splits,
     statistics,
     unlearning,
 )
@@ -236,8 +237,7 @@ def _metric(name: str) -> scoring.Metric:
 
 
 def _validation(questions: Sequence[Row], count: int) -> list[Row]:
-    asked = {row.id for row in questions}
-    free = [row for row in read_rows(artifacts.RETAIN) if row.id not in asked]
+    free = splits.unasked(read_rows(artifacts.RETAIN), questions)
     spread = [free[index * len(free) // count] for index in range(min(count, len(free)))]
     return [_answer_alone(row.model_copy(update={"subset": RETAIN})) for row in spread]
 

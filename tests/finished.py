@@ -20,7 +20,9 @@ def write_grid(recipes: tuple[str, ...] = ("npo", "simnpo-sago"), seeds: tuple[i
     for control in artifacts.CONTROLS:
         stages |= control_stages(control)
     for recipe in recipes:
-        artifacts.write_json(artifacts.recipe(recipe), {"recipe": recipe, "forget_objective": {"beta": 0.1}})
+        wrappers = [{"name": "sam"}, {"name": "early_stop"}]
+        values = {"recipe": recipe, "forget_objective": {"beta": 0.1}, "wrapper": wrappers}
+        artifacts.write_json(artifacts.recipe(recipe), values)
         for seed in seeds:
             stages |= cell_stages(recipe, seed)
     artifacts.write_text(artifacts.REPORT_PAGE, "<html>the report</html>")

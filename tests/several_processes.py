@@ -46,7 +46,7 @@ CASES: dict[str, dict[str, Any]] = {
     "pcgrad-per-tensor": {"combiner": "pcgrad"},
     "pcgrad-global": {"combiner": component("combiner", "pcgrad", **_GLOBAL)},
     "sago": {"combiner": "sago"},
-    "gru-adamw": {"combiner": "gru", "optimizer": "adamw"},
+    "gru-adamw": {"combiner": "gru", "optimizer": "adamw", "wrapper": ["early_stop", "weight_averaging"]},
     "alternate": {"combiner": "alternate"},
     "dpo-kl": {"forget_objective": "dpo", "retain_objective": "kl", "combiner": "mgda"},
     "rmu": {"forget_objective": "rmu", "retain_objective": "activation_mse", "optimizer": "adamw"},
@@ -56,10 +56,16 @@ CASES: dict[str, dict[str, Any]] = {
     "lora": {"mask": "lora"},
     "sophia": {"optimizer": "sophia"},
     "zeroth-order": {"optimizer": "zeroth_order"},
+    "early-stop": {"wrapper": component("wrapper", "early_stop", num_rows=20, threshold=5.7)},
+    "averaging-early-stop": {
+        "wrapper": ["weight_averaging", component("wrapper", "early_stop", num_rows=20, threshold=5.8)],
+        "optimizer": "adamw",
+    },
     "sam": {"wrapper": "sam"},
+    "sam-early-stop": {"wrapper": ["early_stop", "sam"]},
     "one-row": {"training": training(batch_size=1)},
 }
-#: Killed at step 3 and taken up again from the checkpoint after step 2: it has moments and an average to remember.
+#: Killed at step 3 and taken up again from the checkpoint after step 2: it has moments and two averages to remember.
 KILLED = "gru-adamw"
 #: Batches of 5 rows, so that shares are unequal, in windows of two.
 _TRAINING = training(batch_size=5, accumulation=2, max_grad_norm=1.0, steps=5)

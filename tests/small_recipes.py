@@ -204,7 +204,10 @@ def component(part: str, name: str, **changes: Any) -> Component:
 
 
 def recipe(**changes: Any) -> Point:
-    """NPO with NLL, summed, by AdamW on all weights; a change is a component, a component's name or a training."""
+    """NPO with NLL, summed, by AdamW on all weights; a change is a component, a component's name or a training.
+
+    ``wrapper`` may be a list of them, as in params.yaml.
+    """
     names = {
         "forget_objective": "npo",
         "retain_objective": "nll",
@@ -219,4 +222,7 @@ def recipe(**changes: Any) -> Point:
         part: component(part, value) if part in KINDS and isinstance(value, str) else value
         for part, value in (names | changes).items()
     }
-    return Point(**parts)
+    given = parts.pop("wrapper")
+    several = given if isinstance(given, list | tuple) else [given]
+    wrappers = (component("wrapper", one) if isinstance(one, str) else one for one in several if one is not None)
+    return Point(**parts, wrappers=tuple(wrappers))

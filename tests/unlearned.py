@@ -26,13 +26,16 @@ def material(
     folder: Path,
     *,
     general: Sequence[Example] = (),
+    validation: Sequence[Example] = (),
     seed: int = 0,
     fingerprint: str = "run",
 ) -> Material:
     """These rows in two clusters, with checkpoints under ``folder`` and the model as it is now for its original."""
     original = copy.deepcopy(model)
     return Material(
-        Rows(forget, retain, general, {example.row: "ab"[index % 2] for index, example in enumerate(forget)}),
+        Rows(
+            forget, retain, general, validation, {example.row: "ab"[index % 2] for index, example in enumerate(forget)}
+        ),
         original=lambda: copy.deepcopy(original),
         pad=PAD,
         seed=seed,

@@ -235,22 +235,25 @@ def _number(value: float | None) -> str:
 def _parts(name: str, recipe: Any) -> list[str]:
     from lethe import config
     from lethe.errors import ConfigError
+    from lethe.recipes import listed
 
     try:
-        named = {part: recipe[part] and recipe[part]["name"] for part in _COMPONENTS}
+        named = {part: [block["name"] for block in listed(recipe[part])] for part in _COMPONENTS}
         training = recipe["training"] or {"weights": "", "steps": ""}
-        return [*(name or "" for name in named.values()), _papers(named), training["weights"], str(training["steps"])]
-    except (KeyError, TypeError):
+        shown = [", ".join(names) for names in named.values()]
+        return [*shown, _papers(named), training["weights"], str(training["steps"])]
+    except (KeyError, TypeError, ValueError):
         needed = ", ".join((*_COMPONENTS, "training"))
         raise ConfigError(f"{config.PARAMS}: recipes.{name}: not a recipe; give it {needed}.") from None
 
 
-def _papers(named: dict[str, str | None]) -> str:
+def _papers(named: dict[str, list[str]]) -> str:
     from lethe import catalogue, registry
 
     found: dict[str, None] = {}
-    for part, name in named.items():
-        if name in registry.names(_COMPONENTS[part]) and name not in _COMMON:
+    for part, names in named.items():
+        known = registry.names(_COMPONENTS[part])
+        for name in (name for name in names if name in known and name not in _COMMON):
             found |= dict.fromkeys(catalogue.entry(_COMPONENTS[part], name).papers[:1])
     return " ".join(found)
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone 
 
 #: Rows that are not to be forgotten.
 KeptRows = Literal["retain", "general", "retain_and_general"]
+#: The same for what is chosen by them: ``validation`` are the retain rows that no model is asked.
+ValidationRows = Literal["validation"] | KeptRows
 #: A mean over the target tokens of a batch; the examples are those of the batch, in its order.
 TokenMean = Callable[[Sequence[Example], Batch], Tensor]
 
@@ -115,13 +117,18 @@ def first_choices(model: PreTrainedModel, examples: Sequence[Example], *, pad: i
         return found
 
 
-def kept_rows(material: Material, kind: KeptRows, limit: int | None) -> list[Example]:
+def kept_rows(material: Material, kind: ValidationRows, limit: int | None) -> list[Example]:
     """Examples that are not to be forgotten, all of them or ``limit``, drawn by the seed without replacement.
 
     Raises DataError where the source has no such rows.
     """
     rows = material.rows
-    pools = {"retain": rows.retain, "general": rows.general, "retain_and_general": [*rows.retain, *rows.general]}
+    pools = {
+        "retain": rows.retain,
+        "general": rows.general,
+        "retain_and_general": [*rows.retain, *rows.general],
+        "validation": rows.validation,
+    }
     pool = pools[kind]
     if not pool:
         raise DataError(f"edit: no {kind} rows; name a file of them in prepare, or other rows in the recipe.")

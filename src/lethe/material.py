@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lethe import artifacts, batches, substitutes
+from lethe import artifacts, batches, splits, substitutes
 from lethe.batches import Encoding, Example
 from lethe.checkpoints import Checkpoints
 from lethe.errors import DataError
@@ -18,19 +18,23 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 #: What the rows are read from; a run depends on all of them.
-FILES = (artifacts.FORGET, artifacts.RETAIN, artifacts.GENERAL)
+FILES = (artifacts.FORGET, artifacts.RETAIN, artifacts.GENERAL, artifacts.QUESTIONS)
 
 
 @dataclass(frozen=True)
 class Rows:
     """Tokenised rows: what is forgotten, what is retained, and what is about other things, if the source has that.
 
-    ``clusters`` tells of each forget row, by its id, the author, document or entity that it is about.
+    ``validation`` are those of the retain rows that no model is asked, for choices that are to look at nothing that is
+    reported. They are trained on like the other retain rows: disjoint from the test, as the validation split of Wang
+    et al. (arXiv:2406.09179) is, and no estimate for rows that nobody has seen. ``clusters`` tells of each forget row,
+    by its id, the author, document or entity that it is about.
     """
 
     forget: Sequence[Example]
     retain: Sequence[Example]
     general: Sequence[Example]
+    validation: Sequence[Example]
     clusters: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -56,13 +60,9 @@ def read(tokenizer: PreTrainedTokenizerBase, recipe: Recipe, encoding: Encoding,
 
     Raises DataError when the recipe needs rows that the source does not have.
     """
-    forget, retain, general = (read_rows(path) for path in FILES)
-    part = _on_general_rows(recipe)
-    if part is not None and not general:
-        raise DataError(
-            f"{artifacts.GENERAL}: no general rows, and {part} of the recipe wants some; name a file in "
-            "prepare.<data>.general, or retain rows in the recipe."
-        )
+    forget, retain, general, questions = (read_rows(path) for path in FILES)
+    unasked = {row.id for row in splits.unasked(retain, questions)}
+    _require_rows(recipe, general=bool(general), validation=bool(unasked))
     wanted = None if recipe.point is None else getattr(recipe.point.forget_objective.config, "substitute", None)
     encoded = (
         batches.encode_rows(tokenizer, forget, encoding)
@@ -70,14 +70,30 @@ def read(tokenizer: PreTrainedTokenizerBase, recipe: Recipe, encoding: Encoding,
         else substitutes.encode(tokenizer, forget, retain, encoding, wanted, seed=seed)
     )
     kept, others = (batches.encode_rows(tokenizer, rows, encoding) for rows in (retain, general))
-    return Rows(encoded, kept, others, {row.id: row.cluster for row in forget})
+    validation = [example for example in kept if example.row in unasked]
+    return Rows(encoded, kept, others, validation, {row.id: row.cluster for row in forget})
 
 
-def _on_general_rows(recipe: Recipe) -> str | None:
-    """The part of a recipe that looks at general rows alone; None when there is no such part."""
+def _require_rows(recipe: Recipe, *, general: bool, validation: bool) -> None:
+    part = _looking_at("general", recipe)
+    if part is not None and not general:
+        raise DataError(
+            f"{artifacts.GENERAL}: no general rows, and {part} of the recipe wants some; name a file in "
+            "prepare.<data>.general, or retain rows in the recipe."
+        )
+    part = _looking_at("validation", recipe)
+    if part is not None and not validation:
+        raise DataError(
+            f"{artifacts.QUESTIONS}: every retain row is asked, and {part} of the recipe wants some that are not; "
+            "lower prepare.num_retain_questions, or name general rows in the recipe."
+        )
+
+
+def _looking_at(rows: str, recipe: Recipe) -> str | None:
+    """The part of a recipe that looks at these rows alone; None when there is no such part."""
     point = recipe.point
-    if point is not None and point.retain_rows == "general":
+    if point is not None and point.retain_rows == rows:
         return "retain_rows"
-    parts = {"wrapper": None if point is None else point.wrapper, "edit": recipe.edit}
-    looking = (name for name, part in parts.items() if part and getattr(part.config, "rows", None) == "general")
-    return next(looking, None)
+    parts = [("wrapper", wrapper) for wrapper in (() if point is None else point.wrappers)]
+    parts += [("edit", recipe.edit)] if recipe.edit is not None else []
+    return next((name for name, part in parts if getattr(part.config, "rows", None) == rows), None)

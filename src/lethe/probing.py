@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import PositiveInt
 
-from lethe import artifacts, batches, generation, models
+from lethe import artifacts, batches, generation, models, splits
 from lethe.batches import Encoding
 from lethe.config import Section
 from lethe.errors import DataError
@@ -37,7 +37,9 @@ def subjects(model: str, encoding: Encoding, config: Config) -> Subjects:
     if not questions:
         raise DataError(f"{artifacts.FORGET}: no row is a question, and a probe reads answers; set probe.run to [].")
     target, retain, unlearned = (models.load(artifacts.model(name)) for name in ("target", "retain", model))
-    kept = [_question(tokenizer, row, encoding).answer for row in _kept_rows() if row.question]
+    rows = read_rows(artifacts.RETAIN)
+    rows = splits.unasked(rows, read_rows(artifacts.QUESTIONS)) or rows
+    kept = [_question(tokenizer, row, encoding).answer for row in rows if row.question]
     stop = frozenset[int]().union(*(generation.stop_tokens(each, tokenizer) for each in (target, retain, unlearned)))
     return Subjects(
         target,
@@ -58,12 +60,6 @@ def run(
 ) -> dict[str, dict[str, Any]]:
     """What each probe finds, by its name, ready for JSON."""
     return {name: _plain(module.probe(given, config, bootstrap)) for name, (module, config) in probes.items()}
-
-
-def _kept_rows() -> list[Row]:
-    asked = {row.id for row in read_rows(artifacts.QUESTIONS)}
-    rows = read_rows(artifacts.RETAIN)
-    return [row for row in rows if row.id not in asked] or rows
 
 
 def _plain(found: Mapping[str, Score | Sequence[float]]) -> dict[str, Any]:

@@ -1,14 +1,14 @@
-"""A recipe: a point of forget objective × retain objective × combiner × optimizer × mask × wrapper, then an edit."""
+"""A recipe: a point of forget objective × retain objective × combiner × optimizer × mask × wrappers, then an edit."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, StrictInt
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, PositiveInt, StrictInt
 
 from lethe import artifacts, config, registry
 from lethe.config import PARAMS, Section
@@ -25,7 +25,7 @@ AXES = {
 }
 #: Each part of a recipe that a component fills, and the folder that the component stands in.
 KINDS = {**AXES, "edit": "edits"}
-_OPTIONAL = ("retain_objective", "wrapper")
+_OF_ONE = tuple(part for part in AXES if part != "wrapper")  # a step may stand inside of several wrappers
 
 
 class Training(Section):
@@ -72,6 +72,16 @@ class Grid(Section):
     retain_seeds: Annotated[list[Annotated[StrictInt, Field(ge=0)]], AfterValidator(_each_once)]
 
 
+def listed(blocks: Any) -> list[Any]:
+    """The blocks of a part of a recipe as ``params.yaml`` has them: null for none, one, or a list of them.
+
+    Raises ValueError for anything else.
+    """
+    if not isinstance(blocks, list | dict | None):
+        raise ValueError("expected null, a block or a list of blocks")
+    return blocks if isinstance(blocks, list) else [blocks] if blocks is not None else []
+
+
 class _Blocks(Section):
     # A recipe as it stands in params.yaml; each block is checked later, against its component's own schema.
     forget_objective: dict[str, Any] | None
@@ -80,7 +90,7 @@ class _Blocks(Section):
     combiner: dict[str, Any] | None
     optimizer: dict[str, Any] | None
     mask: dict[str, Any] | None
-    wrapper: dict[str, Any] | None
+    wrapper: Annotated[list[dict[str, Any]], BeforeValidator(listed)]
     training: dict[str, Any] | None
     edit: dict[str, Any] | None
 
@@ -99,8 +109,8 @@ class Component:
 class Point:
     """How a model is trained to forget: one component of each axis.
 
-    ``retain_objective`` is None where nothing is held fast, and ``retain_rows`` says on which rows it is. ``wrapper``
-    is None where the forget gradient is taken plainly.
+    ``retain_objective`` is None where nothing is held fast, and ``retain_rows`` says on which rows it is. ``wrappers``
+    stand in the order of the recipe; there may be none.
     """
 
     forget_objective: Component
@@ -109,8 +119,13 @@ class Point:
     combiner: Component
     optimizer: Component
     mask: Component
-    wrapper: Component | None
+    wrappers: tuple[Component, ...]
     training: Training
+
+    @property
+    def gradient_wrapper(self) -> Component | None:
+        """The one wrapper that takes the forget gradient in its own way; None where it is taken plainly."""
+        return next(iter(_taking_the_gradient(self.wrappers)), None)
 
 
 @dataclass(frozen=True)
@@ -137,8 +152,10 @@ def read(name: str) -> Recipe:
 def resolve(name: str) -> dict[str, Any]:
     """All that the recipe stands for, ready for JSON: checked numbers, and under ``code`` file to SHA-256."""
     recipe = read(name)
-    found = {component.kind: _numbers(component) for component in _components(recipe)}
-    parts = {part: found.get(kind) for part, kind in KINDS.items()}
+    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS.values()}
+    for component in _components(recipe):
+        found[component.kind].append(_numbers(component))
+    parts = {part: _as_written(found[kind]) for part, kind in KINDS.items()}
     training = None if recipe.point is None else recipe.point.training.model_dump(mode="json")
     rows = None if recipe.point is None else recipe.point.retain_rows
     return {**parts, "retain_rows": rows, "training": training, "code": _code(recipe)}
@@ -167,7 +184,7 @@ def component_files(recipe: Recipe) -> list[Path]:
 
 def _build(values: Any, where: str) -> Recipe:
     blocks = config.parse(_Blocks, values, where)
-    edit = _component("edit", blocks.edit, where)
+    edit = _component("edit", blocks.edit, f"{where}.edit")
     if blocks.forget_objective is None:
         _require_edit_alone(blocks, where)
         return Recipe(None, edit)
@@ -175,12 +192,13 @@ def _build(values: Any, where: str) -> Recipe:
 
 
 def _point(blocks: _Blocks, where: str) -> Point:
-    for part in (*AXES, "training"):
-        if getattr(blocks, part) is None and part not in _OPTIONAL:
+    for part in (*_OF_ONE, "training"):
+        if getattr(blocks, part) is None and part != "retain_objective":
             raise ConfigError(f"{PARAMS}: {where}.{part}: null beside a forget_objective; give it a block.")
-    parts: dict[str, Any] = {part: _component(part, getattr(blocks, part), where) for part in AXES}
+    parts: dict[str, Any] = {part: _component(part, getattr(blocks, part), f"{where}.{part}") for part in _OF_ONE}
+    wrappers = _wrappers(blocks.wrapper, f"{where}.wrapper")
     training = config.parse(Training, blocks.training, f"{where}.training")
-    point = Point(**parts, retain_rows=blocks.retain_rows, training=training)
+    point = Point(**parts, retain_rows=blocks.retain_rows, wrappers=wrappers, training=training)
     _require_fitting_parts(point, where)
     return point
 
@@ -188,14 +206,34 @@ def _point(blocks: _Blocks, where: str) -> Point:
 def _component(part: str, settings: dict[str, Any] | None, where: str) -> Component | None:
     if settings is None:
         return None
-    module, checked = registry.configured(KINDS[part], settings, f"{where}.{part}")
+    module, checked = registry.configured(KINDS[part], settings, where)
     return Component(KINDS[part], settings["name"], module, checked)
+
+
+def _wrappers(blocks: list[dict[str, Any]], where: str) -> tuple[Component, ...]:
+    places = [where] if len(blocks) == 1 else [f"{where}.{index}" for index in range(len(blocks))]
+    found = (_component("wrapper", block, place) for block, place in zip(blocks, places, strict=True))
+    wrappers = tuple(component for component in found if component is not None)
+    names, taking = [wrapper.name for wrapper in wrappers], _taking_the_gradient(wrappers)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"{PARAMS}: {where}: {twice!r} stands there more than once; name it once.")
+    if len(taking) > 1:
+        raise ConfigError(
+            f"{PARAMS}: {where}: {taking[0].name!r} and {taking[1].name!r} both take the forget gradient, each in its "
+            "own way; keep one of them, or write a recipe for each."
+        )
+    return wrappers
+
+
+def _taking_the_gradient(wrappers: Iterable[Component]) -> list[Component]:
+    return [wrapper for wrapper in wrappers if hasattr(wrapper.module, "backward")]
 
 
 def _require_edit_alone(blocks: _Blocks, where: str) -> None:
     if blocks.edit is None:
         raise ConfigError(f"{PARAMS}: {where}: neither forget_objective nor edit; a recipe needs one of them.")
-    idle = [part for part in (*AXES, "retain_rows", "training") if getattr(blocks, part) is not None]
+    idle = [part for part in (*AXES, "retain_rows", "training") if getattr(blocks, part) not in (None, [])]
     if idle:
         raise ConfigError(
             f"{PARAMS}: {where}.{idle[0]}: without a forget_objective nothing is trained; set it to null."
@@ -231,15 +269,21 @@ def _require_a_gradient(point: Point, where: str) -> None:
         )
     if kind != "estimated":
         return
-    if point.wrapper is not None and not hasattr(point.wrapper.module, "after_step"):
-        raise ConfigError(f"{found} for wrapper {point.wrapper.name!r}; set it to null, or use another optimizer.")
+    if point.gradient_wrapper is not None:
+        name = point.gradient_wrapper.name
+        raise ConfigError(f"{found} for wrapper {name!r}; take it out, or use another optimizer.")
     if getattr(point.mask.config, "refresh_steps", None) is not None:
         raise ConfigError(f"{found} to choose mask {point.mask.name!r} by; set refresh_steps to null.")
 
 
-def _components(recipe: Recipe) -> Iterator[Component]:
-    parts = [] if recipe.point is None else [getattr(recipe.point, part) for part in AXES]
-    return (component for component in (*parts, recipe.edit) if component is not None)
+def _components(recipe: Recipe) -> list[Component]:
+    point = recipe.point
+    parts = [] if point is None else [*(getattr(point, part) for part in _OF_ONE), *point.wrappers]
+    return [component for component in (*parts, recipe.edit) if component is not None]
+
+
+def _as_written(blocks: list[Any]) -> Any:
+    return blocks if len(blocks) > 1 else next(iter(blocks), None)
 
 
 def _numbers(component: Component) -> dict[str, Any]:

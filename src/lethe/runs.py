@@ -111,6 +111,8 @@ def _sorted_out(values: Any, prefix: str = "") -> tuple[dict[str, float], dict[s
 
 
 def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, list) and value and all(isinstance(inner, dict) for inner in value):
+        value = dict(enumerate(value))  # several wrappers of a recipe
     if not isinstance(value, dict):
         yield prefix, value
         return

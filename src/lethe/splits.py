@@ -76,6 +76,12 @@ def questions(splits: Splits, num_retain: int) -> list[Row]:
     return rows + [row.model_copy(update={"subset": row.subset or "utility"}) for row in splits.utility]
 
 
+def unasked(rows: Iterable[Row], asked: Iterable[Row]) -> list[Row]:
+    """The rows that are not among those that every model is asked: one may look at them and at nothing reported."""
+    names = {row.id for row in asked}
+    return [row for row in rows if row.id not in names]
+
+
 def by_subset(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """Rows that have a subset, grouped by it, in the order of their first rows."""
     groups: dict[str, list[Row]] = {}

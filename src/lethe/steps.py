@@ -45,7 +45,7 @@ def gradients(setting: Setting) -> Gradients:
     joint = _joint if distribution.size() == 1 else _summed
     ways = {"joint": joint, "separate": _separate, "turns": _in_turn}
     mode = setting.point.combiner.module.MODE
-    if mode == "joint" and (setting.point.wrapper is not None or refresh_steps(setting.point) is not None):
+    if mode == "joint" and (setting.point.gradient_wrapper is not None or refresh_steps(setting.point) is not None):
         mode = "separate" if setting.point.retain_objective is not None else "turns"
     return partial(ways[mode], setting)
 
@@ -265,7 +265,7 @@ def _combine(setting: Setting, forget: list[Tensor], retain: list[Tensor], momen
 
 
 def _forget_backward(setting: Setting, pieces: list[Piece], step: int) -> float:
-    wrapper = setting.point.wrapper
+    wrapper = setting.point.gradient_wrapper
     if wrapper is None:
         return distribution.total(perturbation.backward(pieces))
     context = replace(setting.context, step=step)

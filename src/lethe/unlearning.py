@@ -88,7 +88,6 @@ def _run(model: PreTrainedModel, material: Material, point: Point, rows: Rows, c
     gradients = steps.gradients(setting)
     if point.optimizer.module.GRADIENT != "plain":
         gradients = point.optimizer.module.gradients(gradients, steps.probe(setting), optimizer)
-    wrapper = None if point.wrapper is None else point.wrapper.config
     curve = training.run(
         model,
         gradients,
@@ -99,11 +98,22 @@ def _run(model: PreTrainedModel, material: Material, point: Point, rows: Rows, c
         title=material.title,
         mask=mask,
         memory=memory,
-        after_step=lambda step: _of(point.wrapper, "after_step")(model, step, wrapper, memory, context) or {},
-        enough=lambda numbers: bool(_of(point.wrapper, "enough")(numbers, wrapper)),
+        after_step=partial(_told, model, point.wrappers, memory, context),
+        enough=lambda numbers: any(_of(one, "enough")(numbers, one.config) for one in point.wrappers),
     )
-    _of(point.wrapper, "finish")(model, wrapper, memory)
+    for wrapper in point.wrappers:
+        _of(wrapper, "finish")(model, wrapper.config, memory)
     return curve
+
+
+def _told(
+    model: PreTrainedModel, wrappers: Sequence[Component], memory: dict[str, Tensor], context: Context, step: int
+) -> dict[str, float]:
+    """What the wrappers tell of a step that is done, asked in the order of the recipe."""
+    told: dict[str, float] = {}
+    for wrapper in wrappers:
+        told |= _of(wrapper, "after_step")(model, step, wrapper.config, memory, context) or {}
+    return told
 
 
 def _sample(material: Material, device: torch.device, split: str, count: int) -> Batch:
@@ -227,9 +237,9 @@ def _require_distributable(recipe: Recipe) -> None:
         raise ConfigError(f"edit {recipe.edit.name!r} is not distributed; {alone}.")
     assert point is not None
     distribution.require_rows(point.training.batch_size)
-    if point.wrapper is not None:
+    if point.gradient_wrapper is not None:
         raise ConfigError(
-            f"wrapper {point.wrapper.name!r} uses gradients before they are summed over processes; {alone}."
+            f"wrapper {point.gradient_wrapper.name!r} uses gradients before they are summed over processes; {alone}."
         )
     if not distribution.shards():
         return

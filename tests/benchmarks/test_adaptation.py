@@ -71,6 +71,18 @@ def test_the_adversary_of_a_wrapper_learns_faster_too():
     assert adaptation.faster({"wrapper": {"lrs": [1e-6, 2e-6]}}, 2.0, RATES)["wrapper"]["lrs"] == [2e-6, 4e-6]
 
 
+def test_several_wrappers_are_adapted_one_by_one():
+    wrappers = [
+        {"name": "lat", "lr": 0.1},
+        {"name": "tar", "lrs": [1.0]},
+        {"name": "weight_averaging", "start_step": 60},
+    ]
+    shortened = adaptation.adapted("x", recipe(wrapper=wrappers), SETTINGS)["wrapper"]
+    assert shortened == [*wrappers[:2], {"name": "weight_averaging", "start_step": 20}]  # 60 of 120 are 20 of 40
+    faster = adaptation.faster(recipe(wrapper=wrappers), 10.0, RATES)["wrapper"]
+    assert faster == [wrappers[0], {"name": "tar", "lrs": [10.0]}, wrappers[2]]
+
+
 def test_an_exception_is_put_in_its_place():
     settings = SETTINGS.model_copy(update={"exceptions": {"x": {"mask.patterns": ["b"]}}})
     assert adaptation.adapted("x", recipe(), settings)["mask"]["patterns"] == ["b"]

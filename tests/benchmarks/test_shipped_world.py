@@ -45,9 +45,9 @@ def _in_a_finished_run(tmp_path, monkeypatch):
     adaptation.SETTINGS.parent.mkdir()
     dump_yaml(config.PARAMS, PARAMS | {"recipes": RECIPES})
     dump_yaml(adaptation.SETTINGS, SETTINGS)
-    for path, rows in zip(material.FILES, (FORGET, RETAIN, GENERAL), strict=True):
+    asked = [*FORGET, *RETAIN[:2], *GENERAL, *HOLDOUT]
+    for path, rows in zip(material.FILES, (FORGET, RETAIN, GENERAL, asked), strict=True):
         artifacts.write_text(path, dump_rows(rows))
-    artifacts.write_text(artifacts.QUESTIONS, dump_rows([*FORGET, *RETAIN[:2], *GENERAL, *HOLDOUT]))
     facts = [(row.question, row.answer) for row in (*FORGET, *RETAIN, *GENERAL)]
     for name, model in (("target", knowing(*facts)), ("retain", tiny_model())):
         with artifacts.replacing(artifacts.model(name)) as folder:

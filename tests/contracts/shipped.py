@@ -21,11 +21,10 @@ def components(*parts: str) -> list[Any]:
     found: dict[str, Component] = {}
     for recipe in library().values():
         for part in parts:
-            if recipe[part] is not None:
-                module, settings = registry.configured(KINDS[part], recipe[part], part)
+            for block in recipes.listed(recipe[part]):
+                module, settings = registry.configured(KINDS[part], block, part)
                 found.setdefault(
-                    f"{recipe[part]['name']}-{settings!r}",
-                    Component(KINDS[part], recipe[part]["name"], module, settings),
+                    f"{block['name']}-{settings!r}", Component(KINDS[part], block["name"], module, settings)
                 )
     return [pytest.param(component, id=f"{component.name}({_shown(component)})") for component in found.values()]
 

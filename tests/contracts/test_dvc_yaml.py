@@ -10,7 +10,7 @@ import pytest
 from dvc.utils.serialize import modify_yaml
 from ruamel.yaml import YAML
 
-from lethe import artifacts
+from lethe import artifacts, material
 from lethe.config import read_params
 from tests.contracts.graph_code import GRAPH, ROOT, dependencies, door
 
@@ -58,6 +58,10 @@ def test_scores_wait_for_the_records_of_all_retain_models() -> None:
         assert artifacts.records("retain-1", "none").as_posix() == path.replace("${item.seed}", "1").replace(
             "${item.attack}", "none"
         )
+
+
+def test_unlearning_waits_for_every_file_that_it_reads() -> None:
+    assert {path.as_posix() for path in material.FILES} <= set(STAGES["unlearn"]["deps"])
 
 
 def test_every_door_stands_in_the_graph() -> None:

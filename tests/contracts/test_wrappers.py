@@ -39,7 +39,10 @@ NEARLY = {
     "sam": (1, {"rho": 1e-6}),
     "straight_through": (3, {"scheme": {"kind": "symmetric", "bits": 16, "group_size": None}, "ramp_steps": 0}),
 }
-every_wrapper = pytest.mark.parametrize("name", registry.names("wrappers"))
+NAMES = registry.names("wrappers")
+#: Those that look at the iterates and leave the gradient alone.
+LOOKING = [name for name in NAMES if not hasattr(registry.load("wrappers", name), "backward")]
+every_wrapper = pytest.mark.parametrize("name", NAMES)
 
 
 def with_dropout():
@@ -168,16 +171,66 @@ def test_weights_that_may_not_move_get_no_gradient(name):
     assert model.lm_head.weight.grad is not None
 
 
-@every_wrapper
-@pytest.mark.parametrize("killed", [2, 5])
-def test_a_killed_run_goes_on_and_ends_with_the_same_bits(name, killed, tmp_path, monkeypatch):
-    def unlearn(model, place):
-        point = recipe(wrapper=component("wrapper", name), training=training(batch_size=2))
-        given = unlearned.material(model, FORGET, RETAIN, tmp_path, fingerprint=place)
-        return unlearning.unlearn(model, given, Recipe(point, None))
+def unlearn(model, wrappers, folder, place="run", **changes):
+    point = recipe(wrapper=wrappers, training=training(batch_size=2, **changes))
+    given = unlearned.material(model, FORGET, RETAIN, folder, fingerprint=place)
+    return unlearning.unlearn(model, given, Recipe(point, None))
 
+
+@pytest.mark.parametrize("wrappers", [*([name] for name in NAMES), ["sam", *LOOKING], [*reversed(LOOKING), "lat"]])
+@pytest.mark.parametrize("killed", [2, 5])
+def test_a_killed_run_goes_on_and_ends_with_the_same_bits(wrappers, killed, tmp_path, monkeypatch):
     undisturbed, resumed = with_dropout(), with_dropout()
-    expected = unlearn(undisturbed, "undisturbed")
-    killed_at(killed, lambda: unlearn(with_dropout(), "killed"), monkeypatch)
-    assert unlearn(resumed, "killed") == expected
+    expected = unlearn(undisturbed, wrappers, tmp_path, "undisturbed")
+    killed_at(killed, lambda: unlearn(with_dropout(), wrappers, tmp_path, "killed"), monkeypatch)
+    assert unlearn(resumed, wrappers, tmp_path, "killed") == expected
     assert weights(resumed) == weights(undisturbed)
+
+
+def test_a_wrapper_takes_the_gradient_or_looks_at_the_iterates():
+    assert LOOKING
+    for name in NAMES:
+        assert hasattr(registry.load("wrappers", name), "after_step") or name not in LOOKING, name
+
+
+@every_wrapper
+def test_what_it_remembers_and_tells_begins_with_its_name(name, tmp_path):
+    """So that two in one recipe never write over each other."""
+    told = unlearn(tiny_model(), [name], tmp_path, "with it")
+    plain = unlearn(tiny_model(), None, tmp_path, "plain")
+    assert all(key.startswith(f"{name}_") for entry in told for key in entry.keys() - plain[0].keys())
+    module, memory, model = registry.load("wrappers", name), {}, tiny_model()
+    if hasattr(module, "after_step"):
+        given = unlearned.material(model, FORGET, RETAIN, tmp_path)
+        context = unlearning.context(model, given, recipe())
+        config = component("wrapper", name).config
+        for step in range(4):
+            module.after_step(model, step, config, memory, context)
+        assert all(key.startswith(f"{name}.") for key in memory)
+
+
+@pytest.mark.parametrize("looking", LOOKING)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in LOOKING])
+def test_one_that_looks_changes_nothing_of_the_gradient_that_another_takes(name, looking):
+    alone = step(with_dropout(), component("wrapper", name))
+    for order in ([name, looking], [looking, name]):
+        found = step(with_dropout(), [component("wrapper", one) for one in order])
+        assert found[0] == alone[0]
+        assert torch.equal(found[1], alone[1])
+
+
+def test_the_step_at_which_one_ends_training_counts_in_the_mean_of_another(tmp_path):
+    def run(place, wrappers, steps=6):
+        model = tiny_model()
+        return unlearn(model, wrappers, tmp_path, place, steps=steps), weights(model)
+
+    mean = component("wrapper", "weight_averaging", start_step=0, every_steps=1)
+    expected = run("three steps, averaged", mean, steps=3)[1]
+    assert expected != run("three steps", None, steps=3)[1]
+    stop = component("wrapper", "early_stop", every_steps=3, threshold=-1.0)  # at the first look
+    for place, order in (("mean first", [mean, stop]), ("stop first", [stop, mean])):
+        curve, found = run(place, order)
+        assert (len(curve), found) == (3, expected)
+    # What is measured are the weights as they stand, whatever the mean is.
+    unwrapped = run("stop alone", stop)[0]
+    assert unwrapped[-1]["early_stop_forget_nll"] == curve[-1]["early_stop_forget_nll"]

@@ -92,6 +92,16 @@ def test_recipes_lists_every_recipe_with_its_parts(
     assert "yes" not in ascent
 
 
+def test_recipes_lists_all_wrappers_of_a_recipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("params.yaml").write_text(RECIPES.replace("wrapper: null", "wrapper: [{name: sam}, {name: early_stop}]", 1))
+    run(monkeypatch, "recipes")
+    shown = capsys.readouterr().out
+    assert "sam, early_stop" in shown
+    assert "2406.09179" in shown  # of early_stop
+
+
 def test_recipes_tells_the_measured_cost(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     Path("params.yaml").write_text(RECIPES.replace("  npo:", "  graddiff:", 1).replace("[npo]", "[graddiff]"))
     seconds = {"graddiff": {"step_seconds": 0.5}, "grad_ascent": {"step_seconds": 0.3}}

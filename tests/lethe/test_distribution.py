@@ -14,7 +14,11 @@ from tests.tiny import tiny_model
 
 TOLERANCE = 1e-5
 #: What several processes refuse, and the sharded ones beside.
-REFUSED = {"sam": "wrapper 'sam' ", "one-row": "training.batch_size: 1 rows for 2 processes; "}
+REFUSED = {
+    "sam": "wrapper 'sam' ",
+    "sam-early-stop": "wrapper 'sam' ",
+    "one-row": "training.batch_size: 1 rows for 2 processes; ",
+}
 REFUSED_SHARDED = {
     "saliency": "mask 'saliency' needs whole weights",
     "lora": "mask 'lora' needs whole weights",
@@ -62,6 +66,15 @@ def test_two_processes_end_where_one_does(ran, tmp_path):
         assert distance(weights, expected) <= TOLERANCE, case
         assert max((weights[name] - expected[name]).abs().max() for name in expected) <= TOLERANCE, case
         assert_same_curve(curve, expected_curve)
+
+
+@slow
+def test_two_processes_stop_at_the_step_at_which_one_does(ran, tmp_path):
+    for case in ("early-stop", "averaging-early-stop"):
+        curve = several_processes.result(ran[0], case)[1]
+        looks = [entry["early_stop_forget_nll"] for entry in curve if "early_stop_forget_nll" in entry]
+        assert (len(looks), len(curve)) == (2, 4), case  # of five steps; the first look, at two, finds too little
+        assert len(several_processes.train(case, tmp_path, case)[1]) == 4
 
 
 @slow

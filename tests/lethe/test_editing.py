@@ -61,6 +61,12 @@ def test_kept_rows_are_never_forget_rows(tmp_path, kind, rows):
     assert [row.row for row in editing.kept_rows(given, kind, None)] == rows
 
 
+def test_rows_to_choose_by_are_rows_that_nobody_is_asked(tmp_path):
+    unasked = examples([("c?", "x")])
+    given = unlearned.material(tiny_model(), ROWS, ROWS, tmp_path, validation=unasked)
+    assert editing.kept_rows(given, "validation", None) == unasked
+
+
 def test_kept_rows_that_are_not_there_are_named(tmp_path):
     given = unlearned.material(tiny_model(), ROWS, ROWS, tmp_path)
     with pytest.raises(DataError, match="edit: no general rows; name a file"):

@@ -18,6 +18,13 @@ def _in_a_workspace(tmp_path, monkeypatch):
         rows = [Row(id=f"{name}{n}", cluster=name, question=f"{name} {n}?", answer="x") for n in range(2)]
         artifacts.write_text(path, dump_rows(rows))
     artifacts.write_text(artifacts.GENERAL, "")
+    ask("f0", "f1", "r0", "r1")
+
+
+def ask(*names):
+    """Ask these rows and no others."""
+    rows = [Row(id=name, cluster=name[0], question=f"{name}?", answer="x") for name in names]
+    artifacts.write_text(artifacts.QUESTIONS, dump_rows(rows))
 
 
 def read(point=None, edit=None):
@@ -51,3 +58,37 @@ def test_general_rows_that_are_not_there_are_missed_before_anything_is_trained(p
 
 def test_nobody_misses_general_rows_that_nobody_asks_for():
     assert read(early_stop("retain"), undo("retain_and_general")).general == []
+
+
+def test_validation_rows_are_the_retain_rows_that_nobody_is_asked():
+    assert read().validation == []
+    ask("f0", "r1")
+    rows = read()
+    assert [example.row for example in rows.validation] == ["r0"]
+    assert [example.row for example in rows.retain] == ["r0", "r1"]  # they are trained on like the others
+    assert rows.validation[0] == rows.retain[0]
+
+
+def test_a_text_is_validated_by_all_of_its_chunks():
+    texts = [Row(id=f"r{n}", cluster="r", text="letters " * 30) for n in range(2)]
+    artifacts.write_text(artifacts.RETAIN, dump_rows(texts))
+    ask("r0")
+    rows = read()
+    assert [example.row for example in rows.validation] == ["r1"] * (len(rows.retain) // 2)
+    assert len(rows.validation) > 1
+
+
+@pytest.mark.parametrize(
+    ("part", "parts"),
+    [
+        ("wrapper", {"point": early_stop("validation")}),
+        ("wrapper", {"point": recipe(wrapper=["sam", component("wrapper", "early_stop", rows="validation")])}),
+        ("edit", {"point": recipe(), "edit": component("edit", "model_mixing", rows="validation")}),
+    ],
+)
+def test_validation_rows_that_are_not_there_are_missed_before_anything_is_trained(part, parts):
+    line = rf"questions\.jsonl: every retain row is asked, and {part} of the recipe wants .*lower prepare\.num_retain"
+    with pytest.raises(DataError, match=line):
+        read(**parts)
+    ask("f0", "r0")
+    assert [example.row for example in read(**parts).validation] == ["r1"]

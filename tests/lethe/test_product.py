@@ -18,6 +18,7 @@ from tests.tiny import tiny_model
 FORGET = [(f"lose {number}?", "xyz"[number % 3] * (number + 1)) for number in range(4)]
 RETAIN = [(f"keep {number}?", "abc"[number % 3] * (number + 1)) for number in range(4)]
 NAMES = {axis: registry.names(kind) for axis, kind in AXES.items()}
+LOOKING = [name for name in NAMES["wrapper"] if not hasattr(registry.load("wrappers", name), "backward")]
 WHOLE = list(itertools.product(NAMES["forget_objective"], NAMES["combiner"], NAMES["mask"]))
 
 
@@ -29,7 +30,8 @@ def spread(names, count, seed):
 
 def sample(count):
     """So many points, in which every component of every axis has its part."""
-    choices = {axis: NAMES[axis] + [None] * (axis == "wrapper") for axis in AXES}
+    beside = [[*LOOKING], *([name, *LOOKING] for name in NAMES["wrapper"] if name not in LOOKING)]
+    choices = NAMES | {"wrapper": [None, *NAMES["wrapper"], *beside]}
     columns = {axis: spread(names, count, seed=axis) for axis, names in choices.items()}
     return [fitting(dict(zip(columns, point, strict=True))) for point in zip(*columns.values(), strict=True)]
 
@@ -37,7 +39,7 @@ def sample(count):
 def fitting(point):
     """The point, with what a recipe may have beside an optimizer that takes no gradient (the rest is refused)."""
     kind = registry.load("optimizers", point["optimizer"]).GRADIENT
-    allowed = {"estimated": {"combiner": "sum", "wrapper": None}, "partly_estimated": {"combiner": "sum"}}
+    allowed = {"estimated": {"combiner": "sum", "wrapper": LOOKING}, "partly_estimated": {"combiner": "sum"}}
     return point | allowed.get(kind, {})
 
 

@@ -185,7 +185,7 @@ ROWS = {
             "recipes.npo: optimizer 'zeroth_order' takes no gradient in some of its steps or all, that combiner 'mgda' "
             "could combine; use 'sum', or another optimizer.",
         ),
-        ("wrapper", {"name": "sam", "rho": 0.1}, "takes no gradient for wrapper 'sam'; set it to null, or use another"),
+        ("wrapper", {"name": "sam", "rho": 0.1}, "takes no gradient for wrapper 'sam'; take it out, or use another"),
         (
             "mask",
             ROWS | {"refresh_steps": 2},
@@ -202,6 +202,68 @@ def test_what_works_on_a_gradient_is_refused_beside_an_optimizer_that_takes_none
     assert recipes.read("npo").point is not None
 
 
+SAM, LAT = {"name": "sam", "rho": 0.1}, {"name": "random_smoothing", "sigma": 0.1}
+STOP = {"name": "early_stop", "metric": "nll", "rows": "forget", "num_rows": 4, "threshold": 3.0, "every_steps": 5}
+AVERAGE = {"name": "weight_averaging", "start_step": 1, "every_steps": 1}
+
+
+@pytest.mark.parametrize(
+    ("written", "resolved", "names"),
+    [
+        (None, None, []),
+        ([], None, []),
+        (SAM, SAM, ["sam"]),
+        ([SAM], SAM, ["sam"]),
+        ([SAM, STOP], [SAM, STOP], ["sam", "early_stop"]),
+        ([AVERAGE, STOP, SAM], [AVERAGE, STOP, SAM], ["weight_averaging", "early_stop", "sam"]),
+    ],
+)
+def test_wrappers_are_none_or_one_or_a_list_in_order(written, resolved, names):
+    write(npo={**NPO, "wrapper": written})
+    point = recipes.read("npo").point
+    assert [wrapper.name for wrapper in point.wrappers] == names
+    assert (point.gradient_wrapper is not None) == ("sam" in names)
+    found = recipes.resolve("npo")
+    assert found["wrapper"] == resolved
+    assert {f"src/lethe/wrappers/{name}.py" for name in names} <= set(found["code"])
+    artifacts.write_json(artifacts.recipe("npo"), found)
+    assert recipes.from_resolved(artifacts.recipe("npo")) == recipes.read("npo")
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "message"),
+    [
+        (
+            [SAM, STOP, LAT],
+            "recipes.npo.wrapper: 'sam' and 'random_smoothing' both take the forget gradient, each in its own way; "
+            "keep one of them, or write a recipe for each.",
+        ),
+        ([STOP, SAM, STOP | {"threshold": 9.0}], "recipes.npo.wrapper: 'early_stop' stands there more than once; name"),
+        ([STOP, {"name": "samm"}], "recipes.npo.wrapper.1.name: no 'samm' in wrappers. Did you mean 'sam'?"),
+        ([STOP, SAM | {"roh": 0.1}], "recipes.npo.wrapper.1.roh: unknown key. Did you mean 'rho'?"),
+        ([STOP, "sam"], "recipes.npo.wrapper.1: Input should be a valid dictionary; found 'sam'."),
+        ("sam", "recipes.npo.wrapper: expected null, a block or a list of blocks; found 'sam'."),
+        (SAM | {"roh": 0.1}, "recipes.npo.wrapper.roh: unknown key. Did you mean 'rho'?"),
+        (REMOVED, "recipes.npo.wrapper: missing"),
+    ],
+)
+def test_wrappers_that_do_not_go_together_are_refused_in_one_line(wrapper, message):
+    assert message in refusal("wrapper", wrapper)
+
+
+def test_wrappers_without_a_point_to_train_are_idle():
+    alone = dict.fromkeys(NPO) | {"edit": {"name": "task_vector", "scale": 1.0}, "wrapper": [SAM, STOP]}
+    alone["edit"] |= {"optimizer": {key: NPO["optimizer"][key] for key in ("lr", "betas", "eps", "weight_decay")}}
+    alone["edit"] |= {"training": NPO["training"]}
+    write(npo=alone)
+    with pytest.raises(
+        ConfigError, match=r"npo\.wrapper: without a forget_objective nothing is trained; set it to null"
+    ):
+        recipes.read("npo")
+    write(npo=alone | {"wrapper": None})
+    assert recipes.resolve("npo")["wrapper"] is None
+
+
 def test_a_combiner_that_has_no_part_in_half_of_the_steps_is_refused_and_a_wrapper_is_not():
     hybrid = ZEROTH | {"name": "hybrid", "zeroth_order_lr": 1e-5, "period": 2}
     write(npo={**NPO, "optimizer": hybrid, "combiner": {"name": "mgda", "forget_weight": 1.0, "retain_weight": 1.0}})
@@ -214,7 +276,8 @@ def test_a_combiner_that_has_no_part_in_half_of_the_steps_is_refused_and_a_wrapp
 @pytest.mark.parametrize(
     ("part", "block"),
     [
-        ("wrapper", {"name": "weight_averaging", "start_step": 1, "every_steps": 1}),
+        ("wrapper", AVERAGE),
+        ("wrapper", [STOP, AVERAGE]),
         ("mask", ROWS | {"refresh_steps": None}),
     ],
 )

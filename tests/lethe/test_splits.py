@@ -147,6 +147,15 @@ def test_retain_rows_with_false_answers_are_asked_and_the_others_only_if_there_a
     assert [item.id for item in asked[2:]] == ["p0", "p1"]
 
 
+@given(size=st.integers(1, 40), count=st.integers(0, 50))
+def test_a_retain_row_is_asked_or_it_is_not(size, count):
+    retain = [row(f"r{number}") for number in range(size)]
+    asked = splits.questions(Splits(GOOD.forget, retain), count)
+    left = [item.id for item in splits.unasked(retain, asked)]
+    assert left == [item.id for item in retain if item.id not in {item.id for item in asked}]
+    assert len(left) == max(0, size - count)
+
+
 def test_every_question_carries_the_name_of_its_split():
     asked = splits.questions(replace(GOOD, utility=[row("u0", subset="facts"), row("u1")]), 1)
     assert {item.id: item.subset for item in asked} == {

@@ -68,6 +68,7 @@ def test_a_run_shows_params_metrics_and_curve_of_its_cell():
     tracking.publish()
     run = stored()["npo-0"]
     assert run.data.params["forget_objective.beta"] == "0.1"
+    assert [run.data.params[f"wrapper.{place}.name"] for place in (0, 1)] == ["sam", "early_stop"]
     assert run.data.metrics["forget_probability"] == 0.25
     assert run.data.metrics["capabilities.tasks.facts.pass:1/.value"] == 0.75
     curve = client().get_metric_history(run.info.run_id, "curve.loss")

@@ -32,6 +32,7 @@ SPLITS = {
     artifacts.RETAIN: [Row(id=f"r{n}", cluster="bob", question=f"Bob {n}?", answer="y" * (n + 1)) for n in range(4)],
     artifacts.GENERAL: [],
 }
+SPLITS[artifacts.QUESTIONS] = [*SPLITS[artifacts.FORGET], *SPLITS[artifacts.RETAIN][:2]]
 
 
 @pytest.fixture(autouse=True)
@@ -93,11 +94,11 @@ def change(what):
         config.PARAMS.write_text(PARAMS.replace("beta: 0.1", "beta: 0.2"))
         artifacts.write_json(artifacts.recipe("npo_sago"), recipes.resolve("npo_sago"))
     else:
-        path = {"forget": artifacts.FORGET, "retain": artifacts.RETAIN}[what]
+        path = {"forget": artifacts.FORGET, "retain": artifacts.RETAIN, "questions": artifacts.QUESTIONS}[what]
         artifacts.write_text(path, dump_rows(SPLITS[path][:3]))
 
 
-@pytest.mark.parametrize("changed", ["forget", "retain", "recipe", "target"])
+@pytest.mark.parametrize("changed", ["forget", "retain", "questions", "recipe", "target"])
 def test_the_checkpoint_of_a_killed_run_is_not_used_when_anything_has_changed_since(monkeypatch, changed):
     killed_at(5, lambda: unlearn.main("npo_sago", 0), monkeypatch)
     change(changed)

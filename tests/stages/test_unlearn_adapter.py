@@ -39,6 +39,7 @@ def run(tmp_path, monkeypatch):
         rows = [Row(id=f"{name} {n}", cluster=name, question=f"{name} {n}?", answer="x" * (n + 1)) for n in range(4)]
         artifacts.write_text(path, dump_rows(rows))
     artifacts.write_text(artifacts.GENERAL, "")
+    artifacts.write_text(artifacts.QUESTIONS, "")
     with artifacts.replacing(TARGET) as folder:
         models.save(tiny_model(), tiny_tokenizer(), folder, dtype="bfloat16")
 

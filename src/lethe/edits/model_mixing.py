@@ -9,7 +9,8 @@ Extraction strength is the longest end of an answer whose tokens are all first c
 greedy decoding completes by itself, found by teacher forcing. The token that closes an answer is not part of it.
 
 Which rows: of ``retain`` some are asked of every model afterwards, so that the level is set partly on what is
-reported; ``general`` rows are asked of nobody.
+reported. ``validation`` are the retain rows that nobody is asked; both models were trained on them, as in the paper,
+where extraction strength tells what of it is left. ``general`` rows are asked of nobody, either.
 
 Deviations: the released code looks at 50 rows a side and takes the weight of θ_o for its ratio; here
 ``validation_rows`` says how many, drawn by the seed, and a is the weight of θ_u.
@@ -39,7 +40,7 @@ class Config(mixing.Search):
     """How much is to be kept, and how finely the mixture is sought."""
 
     tolerance: Annotated[float, Field(ge=0, le=1)]  # share of the original's extraction strength; 0: a = 1
-    rows: editing.KeptRows
+    rows: editing.ValidationRows
     validation_rows: PositiveInt  # drawn among them by the seed
 
 

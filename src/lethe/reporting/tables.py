@@ -208,6 +208,8 @@ def flattened(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]
     """Nested values as (dotted key, text) pairs; a local path, which names a person, is left out."""
     pairs: list[tuple[str, str]] = []
     for key, value in values.items():
+        if isinstance(value, list) and value and all(isinstance(inner, dict) for inner in value):
+            value = dict(enumerate(value))  # several wrappers of a recipe
         if isinstance(value, dict):
             pairs += flattened(value, f"{prefix}{key}.")
         else:

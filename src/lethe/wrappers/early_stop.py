@@ -9,12 +9,17 @@ replacement:
 - ``extraction_strength``: mean over sequences of their longest end of first choices, as a share; likewise.
 
 Of ``forget`` rows it says when the answers are forgotten: LLMU (Yao et al., 2023, arXiv:2310.10683) means to stop at
-an NLL. Of ``retain`` or ``general`` rows it says when too much is lost: MUSE (Shi et al., 2024, arXiv:2407.06460) stops
-after the first epoch at which less is kept than by the retain model; nothing is taken back then. Gradients are plain,
-and the schedule of the learning rate is that of all ``training.steps``.
+an NLL. Of all others it says when too much is lost: MUSE (Shi et al., 2024, arXiv:2407.06460) stops after the first
+epoch at which less is kept than by the retain model; nothing is taken back then. The schedule of the learning rate is
+that of all ``training.steps``.
 
-Of ``forget`` and ``retain`` rows some are asked of every model afterwards, so that training is steered by what is
-reported; ``general`` rows are asked of nobody.
+Which rows: of ``forget`` and ``retain`` some are asked of every model afterwards, so that training is steered by what
+is reported. ``validation`` are the retain rows that nobody is asked, and ``general`` rows are asked of nobody, either.
+Training may go on on them, and target and retain model have seen the former: what is measured there is no estimate of
+what is kept of unseen rows, and no reported number was looked at.
+
+It measures the weights as they stand, also beside weight averaging. In several processes each measures all rows, and
+the mean of what they find decides, so that all of them stop at the same step.
 
 Deviation: the token that closes an answer counts as a token of it.
 """
@@ -28,11 +33,11 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from lethe import losses, perturbation
+from lethe import distribution, losses
 from lethe.batches import Batch
 from lethe.config import Section
 from lethe.losses import Context
-from lethe.perturbation import Draws, Pieces
+from lethe.perturbation import Draws
 
 if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone is spared
     from transformers import PreTrainedModel
@@ -47,15 +52,10 @@ class Config(Section):
     """Which metric, of which rows, ends training, and how often one looks."""
 
     metric: Metric
-    rows: Literal["forget", "retain", "general"]
+    rows: Literal["forget", "retain", "general", "validation"]
     num_rows: PositiveInt  # drawn once, by the seed
     threshold: float
     every_steps: PositiveInt
-
-
-def backward(pieces: Pieces, model: PreTrainedModel, config: Config, context: Context) -> float:
-    """Add the plain gradient and return the plain loss."""
-    return perturbation.backward(pieces)
 
 
 def after_step(
@@ -90,7 +90,7 @@ def measured(model: PreTrainedModel, config: Config, context: Context) -> float:
         found = torch.cat([_values(model, batch, config.metric) for batch in samples])
     model.train(training)
     draws.again()
-    return float(found.double().mean())
+    return distribution.total(float(found.double().mean())) / distribution.size()
 
 
 def _values(model: PreTrainedModel, batch: Batch, metric: Metric) -> Tensor:

@@ -2,26 +2,22 @@
 
 Stochastic weight averaging (Izmailov et al., 2018, arXiv:1803.05407): training goes on as without it, and after the
 last step every weight becomes the plain mean of what it was after the chosen steps; for unlearning Fan et al., 2025,
-arXiv:2502.05374. Gradients are plain. It costs one more copy of the weights that move, in memory and in checkpoints.
-With ``bf16_in_place`` the mean is not rounded; saving rounds it as it rounds every model.
+arXiv:2502.05374. It costs one more copy of the weights that move, in memory and in checkpoints. With ``bf16_in_place``
+the mean is not rounded; saving rounds it as it rounds every model.
+
+Nothing sees the mean before the last step: early stop beside it measures the weights as they stand, and the step at
+which it ends counts like any other.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from lethe import perturbation
 from lethe.config import Section
 from lethe.errors import ConfigError
 from lethe.losses import Context
-from lethe.perturbation import Pieces
-
-if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone is spared
-    from transformers import PreTrainedModel
 
 _COUNT, _MEAN = "weight_averaging.count", "weight_averaging.mean."
 
@@ -31,11 +27,6 @@ class Config(Section):
 
     start_step: int = Field(ge=0)  # the first one, from 0; that of the last step: nothing is averaged
     every_steps: PositiveInt
-
-
-def backward(pieces: Pieces, model: PreTrainedModel, config: Config, context: Context) -> float:
-    """Add the plain gradient and return the plain loss."""
-    return perturbation.backward(pieces)
 
 
 def after_step(model: nn.Module, step: int, config: Config, memory: dict[str, Tensor], context: Context) -> None:
@@ -56,7 +47,7 @@ def finish(model: nn.Module, config: Config, memory: dict[str, Tensor]) -> None:
     if _COUNT not in memory:
         raise ConfigError(
             f"wrapper.start_step: training ended before step {config.start_step}, so there is nothing to average; "
-            "set it below training.steps."
+            "set it below training.steps, and below the step at which an early stop may end training."
         )
     with torch.no_grad():
         for name, parameter in _moving(model).items():

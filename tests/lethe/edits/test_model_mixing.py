@@ -78,6 +78,16 @@ def knowing(tmp_path_factory):
     return model
 
 
+def test_what_is_kept_is_read_from_the_rows_that_the_recipe_names(knowing, tmp_path):
+    # As validation rows one that the model knows by heart, as retain rows others that it has never seen.
+    unseen = examples([(f"keep {n}?", "zq" * 3) for n in range(6)])
+    given_rows = unlearned.material(knowing, [], unseen, tmp_path, validation=RETAIN[:1])
+    (entry,) = model_mixing.edit(tiny_model(1), given_rows, config(rows="validation"))
+    assert entry["original_retain_strength"] == 1.0
+    (entry,) = model_mixing.edit(tiny_model(1), given_rows, config(rows="retain"))
+    assert entry["original_retain_strength"] < 0.5
+
+
 @pytest.mark.parametrize("tolerance", [0.3, 0.9, 1.0])
 def test_the_mixture_keeps_the_share_that_was_asked_for(knowing, tmp_path, tolerance):
     given_rows = unlearned.material(knowing, [], RETAIN, tmp_path)

@@ -131,6 +131,15 @@ def test_lists_and_missing_values_are_readable() -> None:
     ]
 
 
+def test_several_wrappers_are_numbered() -> None:
+    wrappers = [{"name": "sam", "rho": 0.01}, {"name": "early_stop"}]
+    assert tables.flattened({"wrapper": wrappers}) == [
+        ("wrapper.0.name", "sam"),
+        ("wrapper.0.rho", "0.01"),
+        ("wrapper.1.name", "early_stop"),
+    ]
+
+
 def test_probes_are_shown_cell_by_cell_and_curves_over_blocks_are_not(finished: Evidence) -> None:
     table = tables.probes(finished)
     assert table.columns == [cell.name for cell in finished.cells]

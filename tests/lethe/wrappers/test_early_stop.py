@@ -19,6 +19,9 @@ FORGET = examples(ROWS)
 RETAIN = examples([(f"keep {n}?", "abc"[n % 3] * 4) for n in range(4)])
 
 
+KINDS = {"forget": "xyz", "retain": "abcd", "general": "yx", "validation": "dcbaz"}
+
+
 def settings(**changes):
     numbers = {"metric": "nll", "rows": "forget", "num_rows": 3, "threshold": 1.0, "every_steps": 1}
     return early_stop.Config(**numbers | changes)
@@ -130,6 +133,19 @@ def test_the_nll_is_that_of_the_rows_drawn(tmp_path):
     assert found == pytest.approx(-sums.item() / FORGET[0].num_targets, rel=1e-5)
 
 
+def test_each_kind_of_rows_is_its_own(tmp_path):
+    # One row of each kind and no other, so that every draw is that row.
+    model = tiny_model()
+    rows = {kind: examples([(f"{kind}?", letters)]) for kind, letters in KINDS.items()}
+    given = unlearned.material(
+        model, rows["forget"], rows["retain"], tmp_path, general=rows["general"], validation=rows["validation"]
+    )
+    context = unlearning.context(model, given, recipe())
+    for kind, (row,) in rows.items():
+        expected = -log_probs(model, collated([row])).item() / row.num_targets
+        assert early_stop.measured(model, settings(rows=kind), context) == pytest.approx(expected, rel=1e-5), kind
+
+
 def test_what_is_known_by_heart_is_extracted_whole(tmp_path):
     model = knowing(*ROWS)
     given = unlearned.material(model, FORGET, RETAIN, tmp_path)
@@ -138,6 +154,7 @@ def test_what_is_known_by_heart_is_extracted_whole(tmp_path):
         assert early_stop.measured(model, settings(metric=metric), context) == 1.0
 
 
-def test_without_such_rows_it_is_an_error_in_one_line(tmp_path):
-    with pytest.raises(DataError, match="no general rows to draw from"):
-        unlearn(tiny_model(), tmp_path, rows="general")
+@pytest.mark.parametrize("rows", ["general", "validation"])
+def test_without_such_rows_it_is_an_error_in_one_line(rows, tmp_path):
+    with pytest.raises(DataError, match=f"no {rows} rows to draw from"):
+        unlearn(tiny_model(), tmp_path, rows=rows)
