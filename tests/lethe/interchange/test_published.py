@@ -157,30 +157,32 @@ def test_of_a_collapsed_model_the_published_numbers_are_met_as_published(tmp_pat
     assert ours["real_authors"]["normalised_probability"].score.value == pytest.approx(0.880797, rel=1e-5)
 
 
-def test_forget_quality_as_published_is_that_of_the_ratios_with_their_epsilon(tmp_path):
-    # In log space the ratios of both are e^-1, e^-2, e^-3. With the 1e-10 those of the collapsed model are near 0, the
-    # last one, e^-803 / 1e-10, is 0 exactly, and all three lie below those of the retain model: D = 1.
-    logs_of = {
-        name: {
+@pytest.mark.parametrize(
+    ("model", "retain"),
+    [
+        # A collapsed model: its ratios are near 0, and the last, e^-803 / 1e-10, is 0 exactly.
+        (([50.0, 60.0, 800.0], [[51.0], [62.0], [803.0]]), ([1.0, 1.0, 1.0], [[2.0], [3.0], [4.0]])),
+        # Losses in few digits: six times e^-1, of which 1e-10 makes six different ones, e^-1 (1 - 1e-10 e^loss).
+        (([1.0, 2.0, 2.5], [[2.0], [3.0], [3.5]]), ([3.0, 4.0, 5.0], [[4.0], [5.0], [6.0]])),
+    ],
+)
+def test_forget_quality_as_published_is_that_of_the_ratios_with_their_epsilon(tmp_path, model, retain):
+    # In log space both models have the same ratios: D = 0. With the 1e-10 all of one are below all of the other: D = 1.
+    logs_of = [
+        {
             "forget_Q_A_PARA_Prob": peer.probability(correct),
             "forget_Q_A_PERT_Prob": peer.probability(false),
             "forget_truth_ratio": peer.truth_ratio(correct, false, "closer_to_1_better"),
         }
-        for name, correct, false in (
-            ("collapsed", [50.0, 60.0, 800.0], [[51.0], [62.0], [803.0]]),
-            ("retain", [1.0, 1.0, 1.0], [[2.0], [3.0], [4.0]]),
-        )
-    }
-    pair = [read(tmp_path, log, f"TOFU_{name}.json") for name, log in logs_of.items()]
+        for correct, false in (model, retain)
+    ]
+    pair = [read(tmp_path, log, f"TOFU_{n}.json") for n, log in enumerate(logs_of)]
     ours, theirs = (openunlearning.scores(*pair, chosen)["overall"] for chosen in (SETTINGS, AS_PUBLISHED))
     assert ours["forget_quality_ks"].score.value == 0.0
     assert theirs["forget_quality_ks"].score.value == 1.0
-    assert theirs["forget_quality"].score.value == pytest.approx(ks_2samp(*map(_ratios, logs_of.values())).pvalue)
+    ratios = [peer.scores(log["forget_truth_ratio"]) for log in logs_of]
+    assert theirs["forget_quality"].score.value == pytest.approx(ks_2samp(*ratios).pvalue)
     assert theirs["forget_quality"].score.n == 3
-
-
-def _ratios(log):
-    return peer.scores(log["forget_truth_ratio"])
 
 
 @pytest.mark.parametrize("rounding", [peer.exact, peer.bfloat16])
