@@ -146,10 +146,10 @@ def test_what_an_attack_ruins_is_not_believed_first():
 
     utility = {"overall": {"model_utility": {"value": 0.8}}}
     target, retain = ({"none": {**leaves(value, value), **utility}} for value in (0.9, 0.1))
-    model = {"none": {**leaves(0.2, 0.2), **utility}, "int3": leaves(0.25, 0.0)}
+    model = {"none": {**leaves(0.2, 0.2), **utility}, "int3": leaves(0.0, 0.25)}
     models = Models(
         *([Document(Path(f"{index}.json"), conditions)] for index, conditions in enumerate((target, retain, model))),
         None,
     )
     shown = tables.table(findings.evaluate(models, [ROUNDED], CONFIG), [ROUNDED], 1)
-    assert list(shown.columns[0].cells) == ["forget probability", "forget rouge"]
+    assert list(shown.columns[0].cells) == ["forget rouge", "forget probability"]
