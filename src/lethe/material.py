@@ -26,9 +26,8 @@ class Rows:
     """Tokenised rows: what is forgotten, what is retained, and what is about other things, if the source has that.
 
     ``validation`` are those of the retain rows that no model is asked, for choices that are to look at nothing that is
-    reported. They are trained on like the other retain rows: disjoint from the test, as the validation split of Wang
-    et al. (arXiv:2406.09179) is, and no estimate for rows that nobody has seen. ``clusters`` tells of each forget row,
-    by its id, the author, document or entity that it is about.
+    reported. They are trained on like the other retain rows: disjoint from the test, and no estimate for rows that
+    nobody has seen. ``clusters`` tells of each forget row, by its id, the author, document or entity that it is about.
     """
 
     forget: Sequence[Example]

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import modify_yaml
 from ruamel.yaml import YAML
 
@@ -50,6 +51,17 @@ def test_seeds_of_retain_models_can_be_set_from_the_command_line_and_nothing_els
         expected = read_params(ROOT / "params.yaml")
         expected["grid"] = expected["grid"] | {"retain_seeds": seeds}
         assert read_params(Path(params)) == expected
+
+
+def test_one_of_several_wrappers_can_be_set_from_the_command_line_and_nothing_else_changes(tmp_path: Path) -> None:
+    params = shutil.copy(ROOT / "params.yaml", tmp_path)
+    apply_overrides(params, ["recipes.smooth-sam_early_stop.wrapper.1.threshold=0.8"])
+    expected = read_params(ROOT / "params.yaml")
+    _, stop = expected["recipes"]["smooth-sam_early_stop"]["wrapper"]
+    assert stop["threshold"] == 0.9
+    found = read_params(Path(params))
+    stop["threshold"] = 0.8
+    assert found == expected
 
 
 def test_scores_wait_for_the_records_of_all_retain_models() -> None:

@@ -9,8 +9,9 @@ Extraction strength is the longest end of an answer whose tokens are all first c
 greedy decoding completes by itself, found by teacher forcing. The token that closes an answer is not part of it.
 
 Which rows: of ``retain`` some are asked of every model afterwards, so that the level is set partly on what is
-reported. ``validation`` are the retain rows that nobody is asked; both models were trained on them, as in the paper,
-where extraction strength tells what of it is left. ``general`` rows are asked of nobody, either.
+reported. ``validation`` are the retain rows that nobody is asked; the original was trained on them, and so may the
+other have been: the level is one of what was learnt, and no estimate for rows that neither has seen. ``general`` rows
+are asked of nobody, either.
 
 Deviations: the released code looks at 50 rows a side and takes the weight of θ_o for its ratio; here
 ``validation_rows`` says how many, drawn by the seed, and a is the weight of θ_u.
