@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import resource
 import statistics
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -47,12 +48,13 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(1)
     setup = _setup(options.tofu, options.rows)
-    names = options.recipes or list(config.block("recipes"))
-    found = {}
-    for name in dict.fromkeys([REFERENCE, PLAIN, *names]):
+    names = list(dict.fromkeys([REFERENCE, PLAIN, *(options.recipes or config.block("recipes"))]))
+    found: dict[str, Any] = {}
+    began, lines = time.monotonic(), sys.stderr if options.json else sys.stdout
+    for done, name in enumerate(names, start=1):
         found[name] = _in_a_process(name, setup, options.batch_size, options.repeats)
-        if not options.json:
-            print(_line(name, found[name], found[REFERENCE]), flush=True)
+        left = (time.monotonic() - began) / done * (len(names) - done) / 60
+        print(f"{_line(name, found[name], found[REFERENCE])}   {left:3.0f} min left", file=lines, flush=True)
     if options.json:
         print(json.dumps(found, indent=2, sort_keys=True))
 
