@@ -100,12 +100,16 @@ def tofu(
     forget: int = 40,
     others: Sequence[int] = (40, 10, 9),
     rounding: Rounding = exact,
+    losses: tuple[float, float] = (0.05, 5),
 ) -> Block:
-    """A whole TOFU log of random numbers; with the log of a retain model, forget quality and PrivLeak too."""
+    """A whole TOFU log of random numbers; with the log of a retain model, forget quality and PrivLeak too.
+
+    ``losses``: the smallest and the largest of an answer, in nats a token; those of a collapsed model are above 30.
+    """
     random = np.random.default_rng(seed)
     log: Block = {}
     for prefix, size in zip(("forget", "retain", "ra", "wf"), (forget, *others), strict=True):
-        log |= _split(random, prefix, size, rounding)
+        log |= _split(random, prefix, size, rounding, losses)
     log["model_utility"] = {"agg_value": float(hmean([log[name]["agg_value"] for name in UTILITY]))}
     for name in ("loss", "zlib", "min_k", "min_k_plus_plus", "gradnorm", "reference"):
         log[f"mia_{name}"] = attack(random.normal(0, 1, forget).round(1), random.normal(0.5, 1, forget).round(1))
@@ -121,11 +125,13 @@ def scores(metric: Block) -> list[float]:
     return [row["score"] for row in metric["value_by_index"].values()]
 
 
-def _split(random: np.random.Generator, prefix: str, size: int, rounding: Rounding) -> Block:
-    # At most 5 nats a token: a probability of at least e^-5 = 0.0067, to which 1e-10 adds 1.5e-8 of itself.
+def _split(
+    random: np.random.Generator, prefix: str, size: int, rounding: Rounding, losses: tuple[float, float]
+) -> Block:
+    # Mostly at most 5 nats a token: a probability of at least e^-5 = 0.0067, to which 1e-10 adds 1.5e-8 of itself.
     utility = prefix in ("ra", "wf")
-    answer, paraphrase = random.uniform(0.05, 5, size), random.uniform(0.05, 5, size)
-    false = random.uniform(0.05, 5, (size, 3 if utility else 5))
+    answer, paraphrase = random.uniform(*losses, size), random.uniform(*losses, size)
+    false = random.uniform(*losses, (size, 3 if utility else 5))
     correct = answer if utility else paraphrase
     recalls = random.random(size)
     log = {

@@ -104,11 +104,11 @@ def publish() -> None:
     print(tracking.publish())
 
 
-def openunlearning(log: Path, retain: Path | None, as_published: bool) -> None:
+def openunlearning(log: Path, retain: Path | None) -> None:
     """Print our scores for a TOFU_EVAL.json or MUSE_EVAL.json of OpenUnlearning, as one JSON document."""
     from lethe.interchange import openunlearning, settings
 
-    document = openunlearning.document(log, retain, settings.read(as_published))
+    document = openunlearning.document(log, retain, settings.read())
     _print_json(document)
 
 
@@ -183,8 +183,6 @@ def _add_openunlearning(projects: Any) -> None:
     added = _add(projects, openunlearning)
     added.add_argument("log", type=Path, help="the log of the model")
     added.add_argument("--retain", type=Path, help="the log of the retain model on the same questions")
-    meaning = "take the log's own truth ratios and normalised probabilities, its 1e-10 included"
-    added.add_argument("--as-published", action="store_true", help=meaning)
 
 
 def _add_meta_evaluation(commands: Any) -> None:

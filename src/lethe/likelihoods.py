@@ -12,6 +12,9 @@ from lethe.scores import Values
 
 DropEos = Literal["never", "if_ends_turn", "always_last"]
 Mean = Literal["geometric", "arithmetic"]
+Mode = Literal["exact", "openunlearning"]
+
+EPSILON = 1e-10  # what OpenUnlearning adds to a denominator that is a probability
 
 
 class Options(NamedTuple):
@@ -74,22 +77,54 @@ def options(said: Records, correct: str) -> dict[str, Options]:
     }
 
 
-def log_truth_ratios(said: Records, mean: Mean) -> Values:
-    """Natural log of each question's truth ratio: probability of its false answers over the true one's.
+def truth_ratios(said: Records, mean: Mean, mode: Mode) -> Values:
+    """Truth ratio of each question: probability of its false answers over that of the true one.
 
-    Below 0 the model prefers the correct answer. ``geometric`` is L_correct − mean(L_false), the aggregation
-    of the released TOFU code, NPO and OpenUnlearning; ``arithmetic`` is what the text of TOFU says. The
-    correct answer is the paraphrased one, and the original one on utility subsets. Source: Maini et al.,
-    2024, arXiv:2401.06121.
+    In mode ``exact`` its natural log, L_true − L_false: below 0 the model prefers the true answer. In mode
+    ``openunlearning`` the number of the released code itself, P_false / (P_true + 1e-10), in [0, 1e10]: below 1 says
+    the same, but of a collapsed model it says nothing. True is the paraphrased answer, on utility subsets the original
+    one. Source: Maini et al., 2024, arXiv:2401.06121; OpenUnlearning, arXiv:2506.12618.
     """
-    splits = said.splits()
-    correct = records.ANSWER if splits and scores.is_utility(splits[0]) else records.PARAPHRASED_ANSWER
-    found = options(said, correct)
-    ratios = [(name, _log_truth_ratio(item, mean)) for name, item in found.items()]
+    ratio = {"exact": _log_ratio, "openunlearning": _released_ratio}[mode]
+    ratios = [(name, ratio(item.correct, false_nll(item, mean))) for name, item in compared(said).items()]
     return scores.per_question(scores.questions(said), ratios)
 
 
-def _log_truth_ratio(item: Options, mean: Mean) -> float:
+def compared(said: Records) -> dict[str, Options]:
+    """What the truth ratio of each question compares: its true answer and its false ones."""
+    splits = said.splits()
+    return options(said, records.ANSWER if splits and scores.is_utility(splits[0]) else records.PARAPHRASED_ANSWER)
+
+
+def false_nll(item: Options, mean: Mean) -> float:
+    """Mean negative log-likelihood of the false answers as one, in nats a token.
+
+    ``geometric`` averages the likelihoods' logs, as the released TOFU code, NPO and OpenUnlearning do; ``arithmetic``
+    the likelihoods, as the text of TOFU says.
+    """
     if mean == "geometric":
-        return float(item.correct - item.false.mean())
-    return float(item.correct + np.logaddexp.reduce(-item.false) - np.log(len(item.false)))
+        return float(item.false.mean())
+    return float(np.log(len(item.false)) - np.logaddexp.reduce(-item.false))
+
+
+def released_share(correct: float, false: np.ndarray) -> float:
+    """Probability of the true answer among all, as OpenUnlearning has it: P / (P + Σ P_false + 1e-10), in [0, 1).
+
+    From mean negative log-likelihoods in nats a token, ``false`` [answers]. Source: arXiv:2506.12618.
+    """
+    true = np.exp(-correct)
+    return float(true / (true + np.exp(-false).sum() + EPSILON))
+
+
+def logs(ratios: Values) -> Values:
+    """Natural logs of truth ratios; one below the smallest float, which is 0, counts as that float and has a rank."""
+    floored = np.maximum(ratios.numbers, np.finfo(np.float64).smallest_subnormal)
+    return Values(ratios.split, ratios.ids, ratios.clusters, np.log(floored))
+
+
+def _log_ratio(correct: float, false: float) -> float:
+    return correct - false
+
+
+def _released_ratio(correct: float, false: float) -> float:
+    return float(np.exp(-false) / (np.exp(-correct) + EPSILON))

@@ -10,13 +10,13 @@ from tests.synthetic_records import BOOTSTRAP, SCHEMES, model_records, text_reco
 
 PARAMS = """
 metrics:
-  probability: {}
-  truth_ratio: {mean: geometric}
+  probability: {mode: exact}
+  truth_ratio: {mean: geometric, mode: exact}
   exact_memorization: {drop_eos: never}
   extraction_strength: {drop_eos: never, mode: exact}
   rouge: {stemmer: true}
   model_utility: {components: [probability, rouge, truth_ratio]}
-  forget_quality: {mean: geometric, permutation_samples: 99, seed: 0}
+  forget_quality: {mean: geometric, mode: exact, permutation_samples: 99, seed: 0}
 """
 SETTINGS = scoring.Config.model_validate(
     {

@@ -13,12 +13,12 @@ from tests.synthetic_records import SCHEMES, model_records
 PARAMS = """
 grid: {attacks: [none, quantization], retain_seeds: []}
 metrics:
-  probability: {}
-  truth_ratio: {mean: geometric}
+  probability: {mode: exact}
+  truth_ratio: {mean: geometric, mode: exact}
   extraction_strength: {drop_eos: never, mode: exact}
   rouge: {stemmer: true}
   model_utility: {components: [probability, rouge, truth_ratio]}
-  forget_quality: {mean: geometric, permutation_samples: 99, seed: 0}
+  forget_quality: {mean: geometric, mode: exact, permutation_samples: 99, seed: 0}
 score:
   bootstrap: {samples: 200, confidence: 0.95, seed: 0, max_unscored: 0.01}
   smallest_denominator: 0.02

@@ -14,8 +14,8 @@ from lethe import likelihoods, records, scores
 from lethe.errors import DataError
 from lethe.interchange import layout, logs
 from lethe.interchange.logs import Log
-from lethe.likelihoods import Mean
-from lethe.metrics import paraphrased_probability, probability
+from lethe.likelihoods import Mean, Mode
+from lethe.metrics import paraphrased_probability, probability, truth_ratio
 from lethe.records import Likelihood, Records
 from lethe.scores import Values
 
@@ -38,12 +38,12 @@ def values(log: Log, split: str, field: str, names: Sequence[str], *parts: str) 
     return Values(split, ids, clusters, np.where(np.isfinite(numbers), numbers, np.nan))
 
 
-def probabilities(log: Log, split: layout.Split, as_published: bool) -> dict[str, Values]:
+def probabilities(log: Log, split: layout.Split, chosen: probability.Config) -> dict[str, Values]:
     """The probability of the answers and, where it is known, the one among the options."""
     answers = _likelihoods(log, split.name, records.ANSWER, split.probability, "prob")
     false = _likelihoods(log, split.name, records.PERTURBED_ANSWER, split.false, "prob")
-    found = probability.compute(Records([*answers, *false], []), probability.Config()) if answers else {}
-    if split.normalised_probability and (as_published or "normalised_probability" not in found):
+    found = probability.compute(Records([*answers, *false], []), chosen) if answers else {}
+    if split.normalised_probability and "normalised_probability" not in found:
         shares = values(log, split.name, "prob", split.normalised_probability)
         return found if shares is None else {**found, "normalised_probability": shares}
     return found
@@ -58,34 +58,26 @@ def paraphrased_probabilities(log: Log, split: layout.Split) -> dict[str, Values
     return paraphrased_probability.compute(Records(found, []), settings) if found else {}
 
 
-def log_truth_ratios(log: Log, split: layout.Split, mean: Mean, route: str) -> Values | None:
-    """Natural log of each question's truth ratio; None when the log does not hold them on this route.
+def forms_of_truth_ratio(log: Log, split: layout.Split, chosen: truth_ratio.Config) -> dict[str, Values]:
+    """The truth ratio's forms, made of the answers; without these of the log's own ratios what they tell."""
+    said = _compared(log, split)
+    if said is not None:
+        return truth_ratio.compute(said, chosen)
+    ratios = truth_ratios(log, split, chosen.mean, chosen.mode, "scores")
+    return {} if ratios is None else truth_ratio.of_ratios(ratios, chosen.mode)
+
+
+def truth_ratios(log: Log, split: layout.Split, mean: Mean, mode: Mode, route: str) -> Values | None:
+    """Each question's truth ratio as the mode has it; None when the log does not hold them on this route.
 
     From the ``answers`` (mean negative log-likelihood of the true and of each false one) they are computed as ours
-    are. The ``scores`` are the log's own ratios, which are geometric and carry its additive 1e-10.
+    are. The ``scores`` are the log's own ratios, which are geometric and carry its additive 1e-10 in both modes.
     """
     if route == "answers":
-        kind = records.ANSWER if scores.is_utility(split.name) else records.PARAPHRASED_ANSWER
-        correct = _likelihoods(log, split.name, kind, split.correct, "avg_loss")
-        false = _likelihoods(log, split.name, records.PERTURBED_ANSWER, split.false, "avg_loss")
-        return likelihoods.log_truth_ratios(Records([*correct, *false], []), mean) if correct and false else None
+        said = _compared(log, split)
+        return None if said is None else likelihoods.truth_ratios(said, mean, mode)
     ratios = values(log, split.name, "score", split.truth_ratio) if mean == "geometric" else None
-    if ratios is None:
-        return None
-    # A ratio that fell below the smallest float is 0: it counts as that float, so that it still has a rank.
-    floored = np.maximum(ratios.numbers, np.finfo(np.float64).smallest_subnormal)
-    return Values(ratios.split, ratios.ids, ratios.clusters, np.log(floored))
-
-
-def routes(as_published: bool) -> Sequence[str]:
-    """Where truth ratios come from, the route that counts first."""
-    return ROUTES[::-1] if as_published else ROUTES
-
-
-def best_log_truth_ratios(log: Log, split: layout.Split, mean: Mean, as_published: bool) -> Values | None:
-    """The log truth ratios on the first route that the log holds."""
-    found = (log_truth_ratios(log, split, mean, route) for route in routes(as_published))
-    return next((item for item in found if item is not None), None)
+    return likelihoods.logs(ratios) if ratios is not None and mode == "exact" else ratios
 
 
 def require_same_questions(pair: Sequence[Values], both: tuple[Log, Log], what: str) -> None:
@@ -95,6 +87,14 @@ def require_same_questions(pair: Sequence[Values], both: tuple[Log, Log], what: 
         rows = "other rows than" if len(mine) == len(other) else f"{len(other)} rows, not of {len(mine)} as"
         log, retain = both
         raise DataError(f"{retain.path}: its {what} are of {rows} in {log.path}; give the log on the same split.")
+
+
+def _compared(log: Log, split: layout.Split) -> Records | None:
+    """The true and the false answers that a truth ratio compares; None when the log lacks one side."""
+    kind = records.ANSWER if scores.is_utility(split.name) else records.PARAPHRASED_ANSWER
+    correct = _likelihoods(log, split.name, kind, split.correct, "avg_loss")
+    false = _likelihoods(log, split.name, records.PERTURBED_ANSWER, split.false, "avg_loss")
+    return Records([*correct, *false], []) if correct and false else None
 
 
 def _likelihoods(log: Log, split: str, kind: str, names: Sequence[str], first: Field) -> list[Likelihood]:

@@ -17,7 +17,7 @@ from lethe.interchange.layout import Split
 from lethe.interchange.leaves import Leaf
 from lethe.interchange.logs import Log
 from lethe.interchange.settings import Settings
-from lethe.metrics import model_utility, truth_ratio
+from lethe.metrics import model_utility
 from lethe.records import FORGET
 from lethe.scores import Observation, Values
 from lethe.scoring import OVERALL
@@ -73,13 +73,8 @@ def _source(path: Path) -> dict[str, str]:
 
 def _values(log: Log, split: Split, chosen: Settings) -> dict[str, Values]:
     """The per-example values of one TOFU split that the log holds, under our names."""
-    as_published = chosen.numbers.as_published
-    found = answers.probabilities(log, split, as_published) | answers.paraphrased_probabilities(log, split)
-    ratios = answers.best_log_truth_ratios(log, split, chosen.truth_ratio.mean, as_published)
-    if ratios is not None:
-        form = truth_ratio.closer_to_1 if split.name == FORGET else truth_ratio.true_better
-        for name, mapped in (("truth_ratio", form), ("truth_ratio_knowledge", truth_ratio.knowledge)):
-            found[name] = Values(ratios.split, ratios.ids, ratios.clusters, mapped(ratios.numbers))
+    found = answers.probabilities(log, split, chosen.probability) | answers.paraphrased_probabilities(log, split)
+    found |= answers.forms_of_truth_ratio(log, split, chosen.truth_ratio)
     for name, field in (("rouge", "rougeL_recall"), ("rouge_f1", "rougeL_f1")):
         rouge = answers.values(log, split.name, field, split.rouge)
         found |= {} if rouge is None else {name: rouge}

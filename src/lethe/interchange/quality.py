@@ -15,15 +15,15 @@ from lethe.scores import Values
 def scores(log: Log, retain: Log | None, chosen: Settings) -> dict[str, Leaf]:
     """Both tests against the retain model, from per-example truth ratios; the log's p-value without its log."""
     peer, forget = log.aggregate([layout.FORGET_QUALITY]), layout.SPLITS[0]
-    mine = answers.best_log_truth_ratios(log, forget, chosen.forget_quality.mean, chosen.numbers.as_published)
-    if retain is not None and mine is not None:
+    mean, mode = chosen.forget_quality.mean, chosen.forget_quality.mode
+    held = any(answers.truth_ratios(log, forget, mean, mode, route) is not None for route in answers.ROUTES)
+    if retain is not None and held:
         pair = _same_route(log, retain, forget, chosen)
         tests = forget_quality.compare(pair, chosen.forget_quality, chosen.bootstrap)
         return {
             name: leaves.recomputed(score, peer if name == layout.FORGET_QUALITY else None)
             for name, score in tests.items()
         }
-    mean = chosen.forget_quality.mean
     reason = leaves.NEEDS_RETAIN if retain is None else f"the log has no per-example truth ratios of the {mean} mean"
     found = {name: leaves.missing(reason) for name in forget_quality.RANGE}
     if peer is None:
@@ -36,10 +36,10 @@ def scores(log: Log, retain: Log | None, chosen: Settings) -> dict[str, Leaf]:
 
 
 def _same_route(log: Log, retain: Log, forget: Split, chosen: Settings) -> list[Values]:
-    """The log truth ratios of both models, made in the same way if both logs allow one."""
-    mean = chosen.forget_quality.mean
-    for route in answers.routes(chosen.numbers.as_published):
-        found = [answers.log_truth_ratios(item, forget, mean, route) for item in (log, retain)]
+    """The truth ratios of both models, made in the same way if both logs allow one."""
+    mean, mode = chosen.forget_quality.mean, chosen.forget_quality.mode
+    for route in answers.ROUTES:
+        found = [answers.truth_ratios(item, forget, mean, mode, route) for item in (log, retain)]
         pair = [item for item in found if item is not None]
         if len(pair) == 2:
             answers.require_same_questions(pair, (log, retain), "truth ratios on forget")

@@ -9,6 +9,12 @@ questions for independent, which they are not.
 Beside it stands a paired test whose unit is the cluster: ``forget_distance``, the Wasserstein-1 distance
 between the log truth ratios in nats, 0 alike, and ``forget_distance_p``, its p-value when authors swap
 between the models. An attacked model is compared with the retain model under the same attack.
+
+Deviation: the released code of OpenUnlearning tests ratios that carry an additive 1e-10. In mode ``exact`` the test is
+between log truth ratios, in mode ``openunlearning`` between the code's ratios themselves, equal where they are equal
+there (:func:`lethe.likelihoods.truth_ratios`); both give the same p-value unless the 1e-10 changes an order, as it does
+for models that have collapsed and for losses in so few digits that ratios without it are equal. The distance follows
+the mode.
 """
 
 import logging
@@ -44,9 +50,10 @@ logger = logging.getLogger(__name__)
 
 
 class Config(Section):
-    """How false answers are averaged, and the draws of the permutation test."""
+    """How truth ratios are made, and the draws of the permutation test."""
 
     mean: likelihoods.Mean
+    mode: likelihoods.Mode
     permutation_samples: PositiveInt
     seed: int
 
@@ -56,23 +63,28 @@ def compute(
 ) -> dict[str, Score]:
     """Both tests between the model and the retain model, on the questions that both could be scored on."""
     nothing = Records([], [])
-    logs = [
-        likelihoods.log_truth_ratios(said.get(FORGET, nothing), config.mean) for said in (model.records, retain_records)
+    pair = [
+        likelihoods.truth_ratios(said.get(FORGET, nothing), config.mean, config.mode)
+        for said in (model.records, retain_records)
     ]
-    return compare(logs, config, bootstrap)
+    return compare(pair, config, bootstrap)
 
 
-def compare(logs: Sequence[Values], config: Config, bootstrap: Bootstrap) -> dict[str, Score]:
-    """Both tests between the log truth ratios of a model and of the retain model, which share their questions."""
-    statistics.require_same_questions(logs)
-    both = np.isfinite(np.array([item.numbers for item in logs])).all(axis=0)
+def compare(pair: Sequence[Values], config: Config, bootstrap: Bootstrap) -> dict[str, Score]:
+    """Both tests between the truth ratios of a model and of the retain model, which share their questions.
+
+    The ratios are as the mode has them: their logs in ``exact``.
+    """
+    statistics.require_same_questions(pair)
+    both = np.isfinite(np.array([item.numbers for item in pair])).all(axis=0)
     n, unscored = int(both.sum()), int((~both).sum())
     if not n or unscored > bootstrap.max_unscored * len(both):
         return {name: Score(None, None, None, n, unscored) for name in RANGE}
-    test = statistics.kolmogorov_smirnov(logs[0].numbers[both], logs[1].numbers[both])
+    test = statistics.kolmogorov_smirnov(pair[0].numbers[both], pair[1].numbers[both])
     if not test.exact:
         logger.warning("forget quality: the asymptotic p-value was used, the exact one could not be computed.")
-    distance, distance_p = statistics.cluster_permutation(logs[0], logs[1], config.permutation_samples, config.seed)
+    first, second = pair if config.mode == "exact" else map(likelihoods.logs, pair)
+    distance, distance_p = statistics.cluster_permutation(first, second, config.permutation_samples, config.seed)
     log10_p = float(np.log10(max(test.p, np.finfo(float).tiny)))
     found = zip(RANGE, (test.p, log10_p, test.statistic, distance, distance_p), strict=True)
     return {name: Score(value, None, None, n, unscored) for name, value in found}

@@ -10,11 +10,13 @@ import pytest
 from lethe import cli
 from tests import openunlearning_log as peer
 
+FALSE = "forget_Q_A_PERT_Prob"
 PARAMS = """
 score: {bootstrap: {samples: 10000, confidence: 0.95, seed: 0, max_unscored: 0.01}}
 metrics:
-  truth_ratio: {mean: geometric}
-  forget_quality: {mean: geometric, permutation_samples: 10000, seed: 0}
+  probability: {mode: exact}
+  truth_ratio: {mean: geometric, mode: exact}
+  forget_quality: {mean: geometric, mode: exact, permutation_samples: 10000, seed: 0}
   model_utility: {components: [probability, rouge, truth_ratio]}
 """
 
@@ -51,15 +53,17 @@ def test_it_prints_one_document(monkeypatch, capsys):
     assert capsys.readouterr().out == first
 
 
-def test_the_numbers_of_the_log_itself_are_asked_for_by_name(monkeypatch, capsys):
-    log = peer.tofu(0)
-    log["forget_truth_ratio"] = peer.scored([0.25] * 40)  # other than what its answers say
+@pytest.mark.parametrize(("mode", "expected"), [("exact", 1.0), ("openunlearning", 0.000934887)])
+def test_the_modes_are_those_of_the_parameters_and_stand_in_the_document(monkeypatch, capsys, mode, expected):
+    # Losses of 30 on both sides: e⁻³⁰ / (e⁻³⁰ + 1e-10) = 9.34887e-4 as published, 1 without the 1e-10.
+    Path("params.yaml").write_text(PARAMS.replace("mode: exact", f"mode: {mode}"))
+    log = {name: peer.probability(nlls) for name, nlls in (("forget_Q_A_PARA_Prob", [30.0]), (FALSE, [[30.0]]))}
     peer.write(Path("TOFU_EVAL.json"), log)
-    for words, taken in (((), False), (("--as-published",), True)):
-        run(monkeypatch, "TOFU_EVAL.json", *words)
-        document = json.loads(capsys.readouterr().out)
-        assert document["settings"]["numbers"] == {"as_published": taken}
-        assert (document["conditions"]["none"]["forget"]["truth_ratio"]["value"] == 0.25) == taken
+    run(monkeypatch, "TOFU_EVAL.json")
+    document = json.loads(capsys.readouterr().out)
+    modes = [document["settings"][name]["mode"] for name in ("probability", "truth_ratio", "forget_quality")]
+    assert modes == [mode] * 3
+    assert document["conditions"]["none"]["forget"]["truth_ratio"]["value"] == expected
 
 
 def test_the_example_of_the_documentation_prints_what_stands_there(monkeypatch, capsys):

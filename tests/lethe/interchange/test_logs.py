@@ -7,8 +7,10 @@ import pytest
 from lethe.errors import DataError
 from lethe.interchange import answers, logs
 from lethe.interchange.layout import SPLITS
+from lethe.metrics.probability import Config
 from tests import openunlearning_log as peer
 
+EXACT = Config(mode="exact")
 BARE = {"forget_Q_A_Prob": {"agg_value": 0.5}}
 
 
@@ -65,7 +67,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 def test_per_example_values_that_do_not_fit_are_named(tmp_path, examples, complaint):
     log = logs.read(peer.write(tmp_path / "log.json", {"forget_Q_A_Prob": {"value_by_index": examples}}))
     with pytest.raises(DataError, match=complaint):
-        answers.probabilities(log, SPLITS[0], as_published=False)
+        answers.probabilities(log, SPLITS[0], EXACT)
 
 
 def test_null_and_nan_are_missing_aggregates(tmp_path):
@@ -95,23 +97,21 @@ def test_the_outer_of_two_metrics_of_a_name_counts(tmp_path):
 
 def test_rows_are_named_by_their_place_and_belong_to_authors_of_twenty(tmp_path):
     log = logs.read(peer.write(tmp_path / "log.json", peer.tofu(0, forget=40)))
-    forget = answers.probabilities(log, SPLITS[0], as_published=False)["probability"]
+    forget = answers.probabilities(log, SPLITS[0], EXACT)["probability"]
     assert forget.ids[:2] == ("forget-000000", "forget-000001")
     assert [forget.clusters.index(author) for author in sorted(set(forget.clusters))] == [0, 20]
-    facts = answers.probabilities(log, SPLITS[3], as_published=False)["probability"]
+    facts = answers.probabilities(log, SPLITS[3], EXACT)["probability"]
     assert facts.clusters == facts.ids
 
 
 def test_a_probability_serves_where_there_is_no_loss(tmp_path):
     rows = [{"prob": 0.25}, {"prob": 0.0}, {"prob": 0.5, "avg_loss": None}]
     log = logs.read(peer.write(tmp_path / "log.json", {"forget_Q_A_Prob": peer.block(0.25, rows)}))
-    assert answers.probabilities(log, SPLITS[0], as_published=False)["probability"].numbers == pytest.approx(
-        [0.25, 0.0, 0.5]
-    )
+    assert answers.probabilities(log, SPLITS[0], EXACT)["probability"].numbers == pytest.approx([0.25, 0.0, 0.5])
 
 
 def test_several_correct_answers_count_with_their_mean(tmp_path):
     # L = (1 + 3)/2 = 2 of the paraphrases against (4, 6): log TR = 2 − 5 = −3
     blocks = {"forget_Q_A_PARA_Prob": [[1.0, 3.0]], "forget_Q_A_PERT_Prob": [[4.0, 6.0]]}
     log = logs.read(peer.write(tmp_path / "log.json", {name: peer.probability(rows) for name, rows in blocks.items()}))
-    assert answers.log_truth_ratios(log, SPLITS[0], "geometric", "answers").numbers == pytest.approx([-3.0])
+    assert answers.truth_ratios(log, SPLITS[0], "geometric", "exact", "answers").numbers == pytest.approx([-3.0])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lethe.interchange import logs, openunlearning
-from lethe.interchange.settings import Numbers, Settings
+from lethe.interchange.settings import Settings
 from lethe.metrics import forget_quality, model_utility, probability, truth_ratio
 from lethe.records import Records
 from lethe.scores import Observation
@@ -21,10 +21,10 @@ from tests.synthetic_records import question, values
 BOOTSTRAP = Bootstrap(samples=50, confidence=0.95, seed=0, max_unscored=0.01)
 SETTINGS = Settings(
     bootstrap=BOOTSTRAP,
-    truth_ratio=truth_ratio.Config(mean="geometric"),
-    forget_quality=forget_quality.Config(mean="geometric", permutation_samples=19, seed=0),
+    probability=probability.Config(mode="exact"),
+    truth_ratio=truth_ratio.Config(mean="geometric", mode="exact"),
+    forget_quality=forget_quality.Config(mean="geometric", mode="exact", permutation_samples=19, seed=0),
     model_utility=model_utility.Config(components=["probability", "rouge", "truth_ratio"]),
-    numbers=Numbers(as_published=False),
 )
 
 
@@ -127,7 +127,7 @@ def test_the_same_numbers_through_our_own_records_give_the_same_scores(tmp_path)
     log = peer.tofu(0, retain)
     found, ours, theirs = imported(tmp_path, log, retain), _records(log), _records(retain)
     for split, said in ours.items():
-        own = probability.compute(said, probability.Config()) | truth_ratio.compute(said, SETTINGS.truth_ratio)
+        own = probability.compute(said, SETTINGS.probability) | truth_ratio.compute(said, SETTINGS.truth_ratio)
         for name, item in own.items():
             assert found[split][name].score.value == pytest.approx(item.mean, rel=1e-6)  # records are fp32
             assert found[split][name].score.n == item.n

@@ -1,12 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lethe.metrics import model_utility
+from lethe.metrics import model_utility, probability, truth_ratio
 from lethe.metrics.model_utility import Config, harmonic_mean
+from lethe.records import Records
 from lethe.scores import Observation
-from tests.synthetic_records import BOOTSTRAP, values
+from tests.synthetic_records import BOOTSTRAP, question, values
 
 TOFU = Config(components=["probability", "rouge", "truth_ratio"])
 
@@ -87,3 +90,22 @@ def test_the_interval_comes_from_resampling_the_clusters_of_every_split():
 def test_the_harmonic_mean_lies_between_the_smallest_number_and_the_arithmetic_mean(numbers):
     found = float(harmonic_mean(np.array(numbers)))
     assert min(numbers) - 1e-12 <= found <= np.mean(numbers) + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        # Answers of 30 nats, false ones of 31: share 1 / (1 + e⁻¹) = .731059, true better 1 − e⁻¹ = .632121;
+        # 3 / (1/.731059 + 1/.5 + 1/.632121) = .606078
+        ("exact", 0.606078),
+        # e⁻³⁰ = 9.35762e-14, e⁻³¹ = 3.44248e-14: share 9.35762e-14 / 1.001280e-10 = 9.34566e-4,
+        # true better 1 − 3.44248e-14 / 1.000936e-10 = .999656; 3 / (1/9.34566e-4 + 1/.5 + 1/.999656) = .00279586
+        ("openunlearning", 0.00279586),
+    ],
+)
+def test_it_follows_the_mode_of_the_truth_ratio_and_of_the_normalised_probability(mode, expected):
+    said = Records(question(30.0, None, [31.0], split="world_facts"), [])
+    found = probability.compute(said, probability.Config(mode=mode))
+    found |= truth_ratio.compute(said, truth_ratio.Config(mean="geometric", mode=mode))
+    model = Observation({}, {"world_facts": {**found, "rouge": replace(found["truth_ratio"], numbers=np.array([0.5]))}})
+    assert utility(model).value == pytest.approx(expected, rel=1e-5)
