@@ -1,6 +1,6 @@
 """What a rule of training may know of the step that it stands in, and what it may remember until the next."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -47,11 +47,16 @@ def inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
 
 def geometry(combined: Sequence[Tensor], forget: Sequence[Tensor], retain: Sequence[Tensor]) -> dict[str, float]:
     """Norms of the two gradients, and how far the step goes down each: an inner product below 0 says who pays."""
+    products = [
+        _products((ours, ours), (theirs, theirs), (step, ours), (step, theirs))
+        for step, ours, theirs in zip(combined, forget, retain, strict=True)
+    ]
+    forget_square, retain_square, along_forget, along_retain = torch.stack(products).sum(0).tolist()
     return {
-        "forget_gradient_norm": _inner(forget, forget) ** 0.5,
-        "retain_gradient_norm": _inner(retain, retain) ** 0.5,
-        "step_along_forget": _inner(combined, forget),
-        "step_along_retain": _inner(combined, retain),
+        "forget_gradient_norm": forget_square**0.5,
+        "retain_gradient_norm": retain_square**0.5,
+        "step_along_forget": along_forget,
+        "step_along_retain": along_retain,
     }
 
 
@@ -63,11 +68,12 @@ def geometry_of_sum(
     The other part is their difference, as exact as fp32 is beside the larger of the two. A gradient whose weight is 0
     has left no trace in the sum, and its numbers are left out.
     """
-    products = [
-        _products(parameter.grad - part, part)
+    parts = (
+        (parameter.grad - part, part)
         for parameter, part in zip(parameters, weighed_retain, strict=True)
         if parameter.grad is not None
-    ]
+    )
+    products = [_products((ours, ours), (ours, theirs), (theirs, theirs)) for ours, theirs in parts]
     forget_square, product, retain_square = torch.stack(products).sum(0).tolist()
     numbers = {}
     if forget_weight:
@@ -79,11 +85,6 @@ def geometry_of_sum(
     return numbers
 
 
-def _products(forget: Tensor, retain: Tensor) -> Tensor:
-    pairs = ((forget, forget), (forget, retain), (retain, retain))
+def _products(*pairs: tuple[Tensor, Tensor]) -> Tensor:
+    # Of one parameter at a time, while it is in the processor's cache.
     return torch.stack([distribution.dot(*pair) for pair in pairs]).double()
-
-
-def _inner(left: Iterable[Tensor], right: Iterable[Tensor]) -> float:
-    products = [distribution.dot(one, other).double() for one, other in zip(left, right, strict=True)]
-    return float(torch.stack(products).sum())

@@ -43,8 +43,8 @@ def combine(forget: list[Tensor], retain: list[Tensor], config: Config, moment: 
 
 def _coefficients(forget: list[Tensor], retain: list[Tensor], config: Config) -> list[Tensor]:
     # How much of each retain gradient leaves the forget gradient, fp64: below zero in conflict, else zero.
-    dots = torch.stack([_dot(*pair) for pair in zip(forget, retain, strict=True)])
-    squares = torch.stack([_dot(gradient, gradient) for gradient in retain])
+    products = [(_dot(*pair), _dot(pair[1], pair[1])) for pair in zip(forget, retain, strict=True)]
+    dots, squares = (torch.stack(found) for found in zip(*products, strict=True))
     if config.scope == "global":
         dots, squares = dots.sum().expand_as(dots), squares.sum().expand_as(squares)
     return list((dots.clamp(max=0) / (squares + config.epsilon)).unbind())
