@@ -10,14 +10,11 @@ def main() -> None:
     settings = config.section(module.Config, "prepare", source)
     loaded = module.load(settings)
     shared = {key: value for key, value in config.block("prepare").items() if key not in registry.names("sources")}
+    config.parse(preparation.Config, shared, "prepare")
+    num_retain_questions = config.block("prepare", "num_retain_questions", source)
     with artifacts.replacing(artifacts.PREPARED) as folder:
-        preparation.write(
-            folder,
-            loaded,
-            config.parse(preparation.Config, shared, "prepare"),
-            source=source,
-            public_text=module.PUBLIC_TEXT,
-        )
+        public = module.PUBLIC_TEXT
+        preparation.write(folder, loaded, num_retain_questions, source=source, public_text=public)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def _require_rows(recipe: Recipe, *, general: bool, validation: bool) -> None:
     if part is not None and not validation:
         raise DataError(
             f"{artifacts.QUESTIONS}: every retain row is asked, and {part} of the recipe wants some that are not; "
-            "lower prepare.num_retain_questions, or name general rows in the recipe."
+            "lower prepare.num_retain_questions.<data>, or name general rows in the recipe."
         )
 
 

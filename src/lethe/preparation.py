@@ -16,19 +16,19 @@ logger = logging.getLogger(__name__)
 
 
 class Config(Section):
-    """How many retain rows every model is asked (it is trained on all of them)."""
+    """How many retain rows every model is asked (it is trained on all of them), by source."""
 
-    num_retain_questions: PositiveInt
+    num_retain_questions: dict[str, PositiveInt]
 
 
-def write(folder: Path, loaded: Splits, config: Config, *, source: str, public_text: bool) -> None:
+def write(folder: Path, loaded: Splits, num_retain_questions: int, *, source: str, public_text: bool) -> None:
     """Write checked splits into a new folder; the same splits give the same bytes.
 
     Raises DataError, before anything is written, when the splits cannot carry an experiment.
     """
     splits.check(loaded)
     folder.mkdir(parents=True)
-    questions = splits.questions(loaded, config.num_retain_questions)
+    questions = splits.questions(loaded, num_retain_questions)
     for path, rows in (
         (artifacts.FORGET, loaded.forget),
         (artifacts.RETAIN, loaded.retain),

@@ -14,7 +14,7 @@ from lethe.rows import Row, read_rows
 from lethe.splits import Splits
 from lethe.tasks import multiple_choice_task
 
-CONFIG = preparation.Config(num_retain_questions=2)
+NUM_RETAIN_QUESTIONS = 2
 FALSE = {"paraphrased_answer": "It is so.", "perturbed_answers": ("no", "never")}
 
 
@@ -48,7 +48,7 @@ def splits(**others: object) -> Splits:
 
 
 def write(folder: Path, data: Splits) -> dict[str, object]:
-    preparation.write(folder, data, CONFIG, source="jsonl", public_text=False)
+    preparation.write(folder, data, NUM_RETAIN_QUESTIONS, source="jsonl", public_text=False)
     return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
 
 
@@ -192,7 +192,7 @@ def test_splits_that_cannot_carry_an_experiment_write_nothing(
 
 def test_at_least_one_retain_question_is_asked() -> None:
     with pytest.raises(ValidationError):
-        preparation.Config(num_retain_questions=0)
+        preparation.Config(num_retain_questions={"jsonl": 0})
 
 
 def test_preparing_data_never_loads_torch() -> None:

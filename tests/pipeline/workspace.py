@@ -17,7 +17,7 @@ SKIPPED = shutil.ignore_patterns(
 )
 SMALL = {
     "data": "jsonl",
-    "prepare.num_retain_questions": 28,
+    "prepare.num_retain_questions.jsonl": 28,
     "prepare.jsonl.holdout": "data/raw/holdout.jsonl",
     "prepare.jsonl.utility": "data/raw/utility.jsonl",
     "finetune.jsonl.training.steps": 150,

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PARAMS = """
 data: {source}
 prepare:
-  num_retain_questions: 3
+  num_retain_questions: {{jsonl: 3, tofu: 3}}
   jsonl: {{forget: forget.jsonl, retain: retain.jsonl, holdout: null, utility: null, general: null}}
   tofu: {{path: {tofu}, split: forget10, general: null}}
 """
