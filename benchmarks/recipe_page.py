@@ -1,14 +1,11 @@
 """The page docs/recipes.md from the results: a table of all recipes, and how its numbers came to be."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.adaptation import Settings
-from lethe import catalogue, config, recipes, registry
+from lethe import citations, config
 
-_ARXIV = re.compile(r"\d{4}\.\d{4,5}")
-_TOLD_BY_ALL = ("nll", "adamw", "sum", "all")  # parts of nearly every recipe, which tell nothing of where it comes from
 _HEADINGS = (
     "recipe",
     "paper",
@@ -49,49 +46,11 @@ the same forgetting costs and how it holds here; it is no ranking of the papers'
 
 def render(results: Mapping[str, Any], names: Sequence[str], settings: Settings) -> str:
     """The whole page; a recipe that has no result, or could not run, has a row that says so."""
-    papers = cited()
+    papers = citations.papers()
     rows = [_control(name, results["controls"][name]) for name in ("target", "retain") if name in results["controls"]]
     rows += [_row(name, results["recipes"].get(name), papers[name], settings.schemes) for name in sorted(names)]
     table = [_line(_HEADINGS), _line(["---", "---", *["--:"] * (len(_HEADINGS) - 2)]), *map(_line, rows)]
     return "\n".join([*_introduction(settings), *table]) + "\n"
-
-
-def cited() -> dict[str, str]:
-    """The paper of each recipe: named above it in params.yaml, else above the first of its suite, else by its parts."""
-    suites: dict[str, str] = {}
-    papers = {}
-    for name, comment in _comments():
-        suite = name.partition("-")[0] if "-" in name else name
-        named = _ARXIV.search(comment)
-        if named:
-            suites.setdefault(suite, named[0])
-        papers[name] = named[0] if named else suites.get(suite) or _by_parts(name)
-    return papers
-
-
-def _comments() -> Iterator[tuple[str, str]]:
-    """Each recipe with the comment that stands above it."""
-    above: list[str] = []
-    lines = config.PARAMS.read_text(encoding="utf-8").splitlines()
-    for line in lines[lines.index("recipes:") + 1 :]:
-        if line and not line.startswith(" "):
-            return  # the next section
-        if found := re.fullmatch(r"  ([\w-]+):", line):
-            yield found[1], " ".join(above)
-            above = []
-        elif line.startswith("  #"):
-            above.append(line)
-
-
-def _by_parts(name: str) -> str:
-    block = config.block("recipes", name)
-    for part, kind in recipes.KINDS.items():
-        for component in (found.get("name") for found in recipes.listed(block[part])):
-            if component in registry.names(kind) and component not in _TOLD_BY_ALL:
-                named = catalogue.entry(kind, component).papers
-                if named:
-                    return named[0]
-    return ""
 
 
 def _introduction(settings: Settings) -> list[str]:

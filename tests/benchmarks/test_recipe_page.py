@@ -1,7 +1,6 @@
 import pytest
 
 from benchmarks import adaptation, recipe_page
-from lethe import config
 
 LEAF = {"value": 0.25, "low": 0.125, "high": 0.5, "n": 4, "unscored": 0}
 FOUND = {
@@ -54,12 +53,3 @@ def test_the_factor_tells_where_none_forgets_and_is_empty_without_a_learning_rat
 
 def test_a_model_that_keeps_enough_is_not_mixed():
     assert rows(npo=FOUND | {"matched_share": 1.0})[-1][3] == "0.750"
-
-
-def test_a_paper_is_named_above_the_recipe_or_above_its_suite_or_by_its_parts():
-    papers = recipe_page.cited()
-    assert list(papers) == list(config.block("recipes"))
-    assert papers["simnpo"] == "2410.07163"  # above it
-    assert papers["sure-npo-kl-no-mask"] == "2410.16454"  # above sure-npo-kl
-    assert papers["npo_sago"] == "2404.05868"  # its forget objective's
-    assert [name for name, paper in papers.items() if not paper] == []
