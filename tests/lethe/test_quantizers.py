@@ -113,6 +113,18 @@ def test_a_group_has_a_step_of_its_own() -> None:
     torch.testing.assert_close(values, row(7.0, 3.0, 0.7, 0.3))
 
 
+def test_the_codes_of_nf4_are_those_of_the_paper() -> None:
+    below = [-1, -0.696193, -0.525073, -0.394917, -0.284441, -0.184773, -0.091050, 0]
+    above = [0.079580, 0.160930, 0.246112, 0.337915, 0.440710, 0.562617, 0.722957, 1]
+    assert list(NF4) == pytest.approx(below + above, abs=5e-7)  # the printed digits
+
+
+def test_the_codes_of_fp4_are_those_of_bitsandbytes() -> None:
+    # A mantissa of one bit: 1/2 and 3/4 times 4/3, each halved twice more; the smallest is 1/192.
+    positive = [1 / 192, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 1]
+    assert list(FP4) == pytest.approx([*(-code for code in reversed(positive)), 0, *positive], abs=1e-8)
+
+
 @pytest.mark.parametrize("codebook", [NF4, FP4])
 def test_a_codebook_is_sorted_and_reaches_from_minus_one_to_one_through_zero(
     codebook: tuple[float, ...],
