@@ -52,8 +52,20 @@ def learn(
     return train(model, gradients, fitting, material, phase=phase)
 
 
-def train(model: PreTrainedModel, gradients: Gradients, fitting: Fitting, material: Material, *, phase: str) -> Curve:
-    """Train all weights of ``model`` in place. ``phase`` names this part of the edit, in checkpoints and in the log."""
+def train(
+    model: PreTrainedModel,
+    gradients: Gradients,
+    fitting: Fitting,
+    material: Material,
+    *,
+    phase: str,
+    memory: dict[str, Tensor] | None = None,
+    after_step: Callable[[int], dict[str, float]] = lambda _: {},
+) -> Curve:
+    """Train all weights of ``model`` in place. ``phase`` names this part of the edit, in checkpoints and in the log.
+
+    ``memory`` and ``after_step`` are those of ``training.run``.
+    """
     from lethe import training
 
     curve = training.run(
@@ -64,6 +76,8 @@ def train(model: PreTrainedModel, gradients: Gradients, fitting: Fitting, materi
         seed=material.seed,
         checkpoints=material.checkpoints.phase(phase),
         title=f"{material.title}, {phase}",
+        memory=memory,
+        after_step=after_step,
     )
     model.zero_grad(set_to_none=True)
     return curve

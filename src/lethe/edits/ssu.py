@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from lethe import editing, losses
 from lethe.batches import Batch, Example
 from lethe.errors import DataError
+from lethe.masking import Mask
 
 if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone is spared
     from transformers import PreTrainedModel
@@ -33,7 +34,9 @@ if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone 
     from lethe.material import Material
     from lethe.training import Curve, Gradients
 
-COPIES = 6  # the model, where it began, gradients of two losses and two moments
+COPIES = 8  # the model, where it began, gradients of two losses, two moments, the weights before a step, what may move
+
+_SALIENT = "ssu.salient."
 
 
 class Config(editing.Fitting):
@@ -50,29 +53,74 @@ class Config(editing.Fitting):
 def edit(model: PreTrainedModel, material: Material, config: Config) -> Curve:
     """Negate the task vector of all requests; the curves of the requests follow each other.
 
-    Raises DataError for a request of one row where wrong answers are asked for.
+    Raises DataError for a request whose rows all have one answer where wrong answers are asked for.
     """
     origin, curves = editing.copied(model), []
     for number, rows in enumerate(_requests(material, config)):
-        gradients = _gradients(model, rows, material, config)
-        curves.append(editing.train(model, gradients, config, material, phase=f"request-{number}"))
+        saliency = Saliency(model, config.gate, config.gate_deviations)
+        gradients = _gradients(model, rows, material, config, saliency)
+        curves.append(
+            editing.train(
+                model,
+                gradients,
+                config,
+                material,
+                phase=f"request-{number}",
+                memory=saliency.memory,
+                after_step=saliency.put_back,
+            )
+        )
     editing.move_away(model, origin, config.scale)
     return editing.joined(*curves)
 
 
 def mismatched(example: Example, other: Example) -> Example:
     """The prompt of one row with the answer of another."""
-    answer = other.ids[len(_prompt(other)) :]
+    answer = _answer(other)
     return replace(other, row=example.row, ids=(*_prompt(example), *answer), num_targets=len(answer))
 
 
-def gate(model: nn.Module, form: str, deviations: float) -> None:
-    """Apply the saliency mask of these gradients to them, in place."""
-    found = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    threshold = _threshold(found, deviations)
-    for gradient in found:
-        salient = gradient.abs() >= threshold
-        gradient.mul_(salient if form == "paper" else salient + 1)
+def gate(model: nn.Module, form: str, deviations: float) -> dict[str, Tensor]:
+    """Apply the saliency mask of these gradients to them, in place; the mask comes back, by name: bool tensors."""
+    found = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    threshold = _threshold(list(found.values()), deviations)
+    salient = {name: gradient.abs() >= threshold for name, gradient in found.items()}
+    for name, gradient in found.items():
+        gradient.mul_(salient[name] if form == "paper" else salient[name] + 1)
+    return salient
+
+
+class Saliency:
+    """The gate over the steps of a request. With ``paper`` what no step has chosen so far is put back after each."""
+
+    def __init__(self, model: nn.Module, form: str, deviations: float) -> None:
+        self.memory: dict[str, Tensor] = {}  # what was salient before, for checkpoints
+        self._model, self._form, self._deviations = model, form, deviations
+        self._kept: Mask | None = None
+
+    def gate(self) -> None:
+        """Gate the gradients of a step; before clipping and the optimizer's step."""
+        if self._form == "none":
+            return
+        salient = gate(self._model, self._form, self._deviations)
+        if self._form != "paper":
+            return
+        for name, chosen in salient.items():
+            self.memory[_SALIENT + name] = chosen | self.memory.get(_SALIENT + name, torch.zeros_like(chosen))
+        self._kept = Mask(self._model, {name: self._movable(name, p) for name, p in self._model.named_parameters()})
+        self._kept.gate()
+
+    def put_back(self, _: int) -> dict[str, float]:
+        """Put what was never salient back where it was before the step."""
+        if self._kept is not None:
+            self._kept.restore()
+        self._kept = None  # with the weights before the step, which need room
+        return {}
+
+    def _movable(self, name: str, parameter: nn.Parameter) -> bool | Tensor:
+        if not parameter.requires_grad:
+            return False
+        return self.memory.get(_SALIENT + name, torch.zeros_like(parameter, dtype=torch.bool))
 
 
 def _requests(material: Material, config: Config) -> list[list[Example]]:
@@ -82,15 +130,17 @@ def _requests(material: Material, config: Config) -> list[list[Example]]:
         groups.setdefault(name, []).append(example)
     if config.wrong_answer_weight > 0:
         for name, rows in groups.items():
-            if len(rows) == 1:
+            if len({_answer(row) for row in rows}) == 1:
                 raise DataError(
-                    f"edit: request {name!r} has one row, and no other to take a wrong answer from; "
-                    "set requests to all, or wrong_answer_weight to 0."
+                    f"edit: request {name!r} has one answer for all of its rows, {len(rows)}, and no other to take for "
+                    "a wrong one; set requests to all, or wrong_answer_weight to 0."
                 )
     return list(groups.values())
 
 
-def _gradients(model: PreTrainedModel, rows: list[Example], material: Material, config: Config) -> Gradients:
+def _gradients(
+    model: PreTrainedModel, rows: list[Example], material: Material, config: Config, saliency: Saliency
+) -> Gradients:
     def gradients(step: int) -> dict[str, float]:
         examples = editing.rows_of_step(rows, step, config, material)
         numbers = {"loss": editing.backward(model, examples, _nll(model), config.training, pad=material.pad)}
@@ -100,8 +150,7 @@ def _gradients(model: PreTrainedModel, rows: list[Example], material: Material, 
             numbers["wrong_answer_loss"] = editing.backward(
                 model, wrong, _nll(model), config.training, pad=material.pad, weight=weight
             )
-        if config.gate != "none":
-            gate(model, config.gate, config.gate_deviations)
+        saliency.gate()
         return numbers
 
     return gradients
@@ -118,10 +167,13 @@ def _wrong(examples: list[Example], rows: list[Example], count: int) -> list[Exa
     # By torch's own generator, which every step seeds.
     found = []
     for example in examples:
-        own = rows.index(example)
-        for drawn in torch.randint(len(rows) - 1, (count,)).tolist():
-            found.append(mismatched(example, rows[drawn + (drawn >= own)]))
+        others = [row for row in rows if _answer(row) != _answer(example)]
+        found += [mismatched(example, others[drawn]) for drawn in torch.randint(len(others), (count,)).tolist()]
     return found
+
+
+def _answer(example: Example) -> tuple[int, ...]:
+    return example.ids[len(_prompt(example)) :]
 
 
 def _prompt(example: Example) -> tuple[int, ...]:

@@ -12,7 +12,6 @@ from tests.tiny import tiny_model
 SETTINGS = small_recipes.SETTINGS["edit"]["ssu"]
 FORGET = examples([(f"lose {n}?", letter * 4) for n, letter in enumerate("abcdef")])
 FITTING = {key: SETTINGS[key] for key in ("optimizer", "training")}
-WITHOUT_DECAY = {"optimizer": SETTINGS["optimizer"] | {"weight_decay": 0.0}}
 
 
 def edited(tmp_path, forget=FORGET, **changes):
@@ -86,16 +85,34 @@ def test_ungated_and_without_wrong_answers_it_is_the_plain_task_vector(tmp_path)
 
 
 def test_weights_that_are_never_salient_stay_where_they_were(tmp_path):
-    found, _ = edited(tmp_path, gate_deviations=1e6, **WITHOUT_DECAY)
+    found, _ = edited(tmp_path, gate_deviations=1e6)
     assert torch.equal(found, torch.nn.utils.parameters_to_vector(tiny_model().parameters()).detach())
 
 
 def test_the_gate_moves_fewer_weights(tmp_path):
     origin = torch.nn.utils.parameters_to_vector(tiny_model().parameters()).detach()
-    gated_weights, open_weights = (edited(tmp_path, gate=gate, **WITHOUT_DECAY)[0] for gate in ("paper", "release"))
+    gated_weights, open_weights = (edited(tmp_path, gate=gate)[0] for gate in ("paper", "release"))
     assert 0 < (gated_weights != origin).sum() < (open_weights != origin).sum()
 
 
 def test_a_request_of_one_row_has_no_wrong_answer(tmp_path):
-    with pytest.raises(DataError, match="request 'a' has one row"):
+    with pytest.raises(DataError, match="request 'a' has one answer for all of its rows, 1,"):
         edited(tmp_path, FORGET[:2])
+
+
+def test_a_request_whose_rows_all_have_one_answer_has_no_wrong_answer(tmp_path):
+    with pytest.raises(DataError, match="request 'all' has one answer for all of its rows, 3,"):
+        edited(tmp_path, examples([(f"lose {n}?", "same") for n in range(3)]), requests="all")
+
+
+def test_no_row_is_taught_its_own_answer_also_where_another_row_has_it(tmp_path, monkeypatch):
+    rows, taught = examples([("a?", "same"), ("b?", "same"), ("c?", "other")]), set()
+    mismatched = ssu.mismatched
+
+    def watched(example, other):
+        taught.add((example.row, other.row))
+        return mismatched(example, other)
+
+    monkeypatch.setattr(ssu, "mismatched", watched)
+    edited(tmp_path, rows, requests="all")
+    assert taught == {("a?", "c?"), ("b?", "c?"), ("c?", "a?"), ("c?", "b?")}
