@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lethe import artifacts, cli
+from tests import openunlearning_log
 
 RECIPES = """
 grid: {recipes: [npo], seeds: [0], attacks: [none], retain_seeds: []}
@@ -71,6 +72,53 @@ def test_table_does_not_turn_what_is_missing_into_zero(
     row = next(line for line in capsys.readouterr().out.splitlines() if "npo-0" in line)
     assert row.count("not measured") == 5
     assert "0.000" not in row
+
+
+def test_table_shows_published_models_beside_ours_with_what_their_logs_have(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.lethe.interchange.test_command import PARAMS
+
+    artifacts.write_json(artifacts.REPORT_TABLE, [ROW])
+    Path("params.yaml").write_text(PARAMS)
+    log = openunlearning_log.tofu(0)
+    openunlearning_log.write(Path("TOFU_EVAL.json"), log)
+    run(monkeypatch, "import", "openunlearning", "TOFU_EVAL.json")
+    Path("published.json").write_text(capsys.readouterr().out)
+    openunlearning_log.write(Path("poor.json"), {"forget_Q_A_Prob": log["forget_Q_A_Prob"]})
+    run(monkeypatch, "import", "openunlearning", "poor.json")
+    Path("poor.json").write_text(capsys.readouterr().out)
+    run(monkeypatch, "table", "--with", "published.json", "poor.json")
+    ours, published, poor = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    known, useful = (f"{log[name]['agg_value']:.3f}" for name in ("forget_Q_A_Prob", "model_utility"))
+    assert "target" in ours
+    assert cells(published) == ["published.json", known, useful, "none was run", *["not measured"] * 2, "imported"]
+    assert cells(poor) == ["poor.json", known, "not measured", "none was run", *["not measured"] * 2, "imported"]
+
+
+def test_table_shows_the_worst_quantization_of_score_files_from_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def condition(known: float | None, useful: float) -> dict[str, dict[str, dict[str, float | None]]]:
+        return {"forget": {"probability": {"value": known}}, "overall": {"model_utility": {"value": useful}}}
+
+    conditions = {"none": condition(0.1, 0.8), "a": condition(None, 0.1), "b": condition(0.4, 0.7)}
+    artifacts.write_json(Path("theirs.json"), {"conditions": conditions | {"c": condition(0.2, 0.6)}})
+    artifacts.write_json(artifacts.REPORT_TABLE, [])
+    run(monkeypatch, "table", "--with", "theirs.json")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert cells(line) == ["theirs.json", "0.100", "0.800", "b", "0.400", "0.700", "imported"]
+
+
+def test_table_refuses_what_is_no_document_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    artifacts.write_json(artifacts.REPORT_TABLE, [ROW])
+    Path("TOFU_EVAL.json").write_text("{}")
+    with pytest.raises(SystemExit, match=r"^error: TOFU_EVAL.json: no score file, it has no conditions.none; give a"):
+        run(monkeypatch, "table", "--with", "TOFU_EVAL.json")
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.split("│")[1:-1]]
 
 
 def test_table_without_a_report_is_one_line_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,3 +150,71 @@ def test_the_four_numbers_of_score_files(monkeypatch, capsys):
     run(monkeypatch, "aggregates", target)
     (line,) = (line for line in capsys.readouterr().out.splitlines() if target in line)
     assert line.count(" missing ") >= 2
+
+
+FILES = [f"data/scores/{name}.json" for name in ("target", "npo-0", "lazy-0")]
+
+
+def test_series_follows_scores_from_file_to_file(monkeypatch, capsys):
+    run(monkeypatch, "series", *FILES, "--score", "forget.probability", "overall.model_utility", "--json")
+    document = json.loads(capsys.readouterr().out)
+    assert (document["kind"], document["condition"], document["files"]) == ("sustainability", "none", FILES)
+    values = [value(name, "none") for name in ("target", "npo-0", "lazy-0")]
+    found = document["scores"]["forget"]["probability"]
+    assert [(point["place"], point["value"]) for point in found["points"]] == list(enumerate(values, start=1))
+    assert all(point["low"] <= point["value"] <= point["high"] for point in found["points"])
+    assert found["change"] == pytest.approx(values[2] - values[0], abs=1e-6)
+    assert found["slope"] == pytest.approx((values[2] - values[0]) / 2, abs=1e-6)
+    assert found["largest_drop"] == pytest.approx(values[0] - values[1], abs=1e-6)
+    assert "model_utility" in document["scores"]["overall"]
+
+
+def test_series_with_sizes_is_scalability_in_the_order_of_the_sizes(monkeypatch, capsys):
+    words = ("series", *FILES, "--score", "forget.probability", "--condition", "int4_channel", "--sizes", "4", "1", "2")
+    run(monkeypatch, *words, "--json")
+    document = json.loads(capsys.readouterr().out)
+    assert (document["kind"], document["files"]) == ("scalability", [FILES[1], FILES[2], FILES[0]])
+    values = [value(name, "int4_channel") for name in ("npo-0", "lazy-0", "target")]
+    found = document["scores"]["forget"]["probability"]
+    assert [(point["place"], point["value"]) for point in found["points"]] == list(zip((1, 2, 4), values, strict=True))
+    # From 1 to 4 are two doublings; the one in the middle does not turn the line of three points at even distances.
+    assert found["slope"] == pytest.approx((values[2] - values[0]) / 2, abs=1e-6)
+
+
+def test_the_table_of_series_has_one_line_a_score(monkeypatch, capsys):
+    run(monkeypatch, "series", *FILES, "--score", "forget.probability", "overall.forget_quality")
+    printed = capsys.readouterr().out
+    lines = {cells[0]: cells[1:] for cells in map(row, printed.splitlines()) if cells}
+    values = [value(name, "none") for name in ("target", "npo-0", "lazy-0")]
+    course = [values[2] - values[0], (values[2] - values[0]) / 2, values[0] - values[1]]
+    assert lines["forget.probability"] == [f"{number:.3f}" for number in (*values, *course)]
+    assert "sustainability" in printed
+
+
+def row(line):
+    return [cell.strip() for cell in line.split("│")[1:-1]]
+
+
+def test_a_score_that_a_run_lacks_leaves_the_course_missing(monkeypatch, capsys):
+    artifacts.write_json(Path("gap.json"), {"conditions": {"none": {"forget": {"probability": {"value": None}}}}})
+    run(monkeypatch, "series", FILES[0], "gap.json", "--score", "forget.probability")
+    (cells,) = [cells for cells in map(row, capsys.readouterr().out.splitlines()) if cells]
+    assert cells[2:] == ["missing"] * 4
+
+
+def test_mistakes_of_series_are_one_line(monkeypatch):
+    def said(*words):
+        with pytest.raises(SystemExit) as stopped:
+            run(monkeypatch, "series", *words)
+        assert isinstance(stopped.value.code, str)
+        assert "\n" not in stopped.value.code
+        return stopped.value.code
+
+    score = ("--score", "forget.probability")
+    assert said(FILES[0], *score).startswith("error: data/scores/target.json: one file alone is no series; give")
+    assert said(*FILES, "--score", "probability").startswith("error: 'probability': no score of a score file; give SPL")
+    assert said(*FILES, "absent.json", *score).startswith("error: absent.json: no such file; give a file of data/score")
+    assert said(*FILES, *score, "--sizes", "1", "2").startswith("error: sizes: expected 3 different ones of at least 1")
+    assert said(*FILES, "--score", "forget.probabilty").startswith(
+        "error: data/scores/target.json: no 'probabilty' on the way to none.forget.probabilty. Did you mean 'probabil"
+    )

@@ -1,23 +1,25 @@
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lethe import series
 from lethe.errors import ArtifactError
+from lethe.meta_evaluation import series
+from lethe.meta_evaluation.documents import Document
 
-WHERE = ("none", "retain", "rouge")
+WHERE = ("none", ("retain", "rouge"))
 
 
 def file(value):
     leaf = {"value": value, "low": value, "high": value, "n": 4, "unscored": 0}
-    return {"model": "npo-0", "conditions": {"none": {"retain": {"rouge": leaf}}}}
+    return Document(Path("npo-0.json"), {"none": {"retain": {"rouge": leaf}}})
 
 
 def test_a_score_against_the_size_of_the_forget_set():
     # From 1 to 4 are two doublings, in which 0.8 falls to 0.4: −0.2 a doubling. The largest fall is 0.3.
-    found = series.scalability({4: file(0.4), 1: file(0.8), 2: file(0.7)}, *WHERE)
+    found = series.scalability([file(0.4), file(0.8), file(0.7)], [4, 1, 2], *WHERE)
     assert [point.place for point in found.points] == [1, 2, 4]
     assert (found.change, found.slope, found.largest_drop) == pytest.approx((-0.4, -0.2, 0.3))
 
@@ -40,22 +42,29 @@ def test_with_a_missing_score_or_less_than_two_runs_nothing_is_said_about_the_co
     assert len(found.points) == len(files)
 
 
-@pytest.mark.parametrize(("where", "name"), [(("int8", *WHERE[1:]), "int8"), (("none", "retain", "x"), "x")])
-def test_a_score_that_is_not_in_the_file_is_named(where, name):
-    with pytest.raises(ArtifactError, match=f"scores of npo-0: no '{name}' on the way to"):
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        (("int8", WHERE[1]), r"no 'int8' on the way to int8\.retain\.rouge\. Known: none\."),
+        (("none", ("retian", "rouge")), r"no 'retian' on .* Did you mean 'retain'\? Known: retain\."),
+        (("none", ("retain", "x")), r"no 'x' on the way to none\.retain\.x\. Known: rouge\."),
+    ],
+)
+def test_a_score_that_is_not_in_the_file_is_named(where, message):
+    with pytest.raises(ArtifactError, match=rf"^npo-0\.json: {message}$"):
         series.sustainability([file(0.5), file(0.5)], *where)
 
 
-def test_a_forget_set_has_a_size():
-    with pytest.raises(ValueError, match="at least size 1, found 0"):
-        series.scalability({0: file(0.5), 1: file(0.5)}, *WHERE)
+@pytest.mark.parametrize("sizes", [[0, 1], [3, 3], [1], [1, 2, 3]])
+def test_every_run_has_a_size_of_its_own(sizes):
+    with pytest.raises(ArtifactError, match=r"^sizes: expected 2 different ones of at least 1"):
+        series.scalability([file(0.5), file(0.5)], sizes, *WHERE)
 
 
 @given(st.floats(-1, 1), st.floats(0, 1), st.integers(2, 6))
 def test_the_slope_of_a_line_is_its_slope(slope, start, runs):
     lines = [file(start + slope * place) for place in range(runs)]
     assert series.sustainability(lines, *WHERE).slope == pytest.approx(slope, abs=1e-9)
-    doubled = {2**place: line for place, line in enumerate(lines)}
-    found = series.scalability(doubled, *WHERE)
+    found = series.scalability(lines, [2**place for place in range(runs)], *WHERE)
     assert found.slope == pytest.approx(slope, abs=1e-9)
     assert math.isclose(found.change, slope * (runs - 1), abs_tol=1e-9)

@@ -7,12 +7,14 @@ arXiv:2407.06460, who draw the curves and sum them up in no number).
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from lethe.config import nearest
 from lethe.errors import ArtifactError
+from lethe.meta_evaluation.documents import Document, Name
 
 
 class Point(NamedTuple):
@@ -37,36 +39,37 @@ class Series(NamedTuple):
     largest_drop: float | None
 
 
-def scalability(files: Mapping[int, Mapping[str, Any]], condition: str, split: str, metric: str) -> Series:
-    """A score against the size of the forget set, from score files by size (any unit, at least 1).
+def scalability(runs: Sequence[Document], sizes: Sequence[int], condition: str, score: Name) -> Series:
+    """A score against the size of the forget set (any unit, at least 1), smallest first.
 
-    Raises ArtifactError when a file has no such score, and ValueError for a size below 1.
+    Raises ArtifactError when a file has no such score, or when the sizes are not different ones, one for each run.
     """
-    sizes = sorted(files)
-    if sizes and sizes[0] < 1:
-        raise ValueError(f"a forget set has at least size 1, found {sizes[0]}")
-    points = [_point(size, files[size], condition, split, metric) for size in sizes]
-    return _series(points, np.log2(sizes))
+    if len(sizes) != len(runs) or len(set(sizes)) < len(sizes) or min(sizes) < 1:
+        raise ArtifactError(
+            f"sizes: expected {len(runs)} different ones of at least 1, one for each file, found "
+            f"{', '.join(map(str, sizes))}; give them in the order of the files."
+        )
+    by_size = sorted(zip(sizes, runs, strict=True), key=lambda pair: pair[0])
+    return _series([_point(size, run, condition, score) for size, run in by_size], np.log2(sorted(sizes)))
 
 
-def sustainability(files: Sequence[Mapping[str, Any]], condition: str, split: str, metric: str) -> Series:
-    """A score against the number of the request, from score files in the order of the requests (1, 2, …).
+def sustainability(runs: Sequence[Document], condition: str, score: Name) -> Series:
+    """A score against the number of the request (1, 2, …), from runs in the order of the requests.
 
     Raises ArtifactError when a file has no such score.
     """
-    points = [_point(place, file, condition, split, metric) for place, file in enumerate(files, start=1)]
+    points = [_point(place, run, condition, score) for place, run in enumerate(runs, start=1)]
     return _series(points, np.arange(len(points), dtype=np.float64))
 
 
-def _point(place: int, file: Mapping[str, Any], condition: str, split: str, metric: str) -> Point:
-    try:
-        leaf = file["conditions"][condition][split][metric]
-    except KeyError as error:
-        raise ArtifactError(
-            f"scores of {file.get('model', 'a model')}: no {error.args[0]!r} on the way to "
-            f"{condition} / {split} / {metric}; score all runs with the same settings."
-        ) from None
-    return Point(place, leaf["value"], leaf["low"], leaf["high"])
+def _point(place: int, run: Document, condition: str, score: Name) -> Point:
+    found: Any = run.conditions
+    for key in (condition, *score):
+        if key not in found:
+            wanted = ".".join((condition, *score))
+            raise ArtifactError(f"{run.path}: no {key!r} on the way to {wanted}.{nearest(key, found)}")
+        found = found[key]
+    return Point(place, found["value"], found.get("low"), found.get("high"))
 
 
 def _series(points: Sequence[Point], places: np.ndarray) -> Series:

@@ -1,0 +1,145 @@
+"""The commands that read score files: ``table``, ``meta-evaluation``, ``aggregates`` and ``series``."""
+
+from pathlib import Path
+from typing import Any
+
+from lethe import terminal
+
+# Imports stand inside the commands: `lethe --help` must not wait for what it does not use.
+
+
+def table(published: list[Path]) -> None:
+    """Print the summary of the last report and where the report is."""
+    from rich.table import Table
+
+    from lethe import artifacts
+    from lethe.meta_evaluation import documents, summary
+
+    rows = artifacts.read_json(artifacts.REPORT_TABLE)
+    rows += [summary.imported_row(documents.read(path)) for path in published]
+    shown = Table()
+    for heading in (
+        "model",
+        "forget\nknowledge",
+        "utility",
+        "worst\nquantization",
+        "knowledge\nafter",
+        "utility\nafter",
+    ):
+        shown.add_column(heading, justify="left" if heading in ("model", "worst\nquantization") else "right")
+    shown.add_column("verdict")
+    for row in rows:
+        numbers = [
+            _number(row[name]) for name in ("forget_knowledge", "utility", "forget_knowledge_after", "utility_after")
+        ]
+        verdict = row["verdict"] or ("control" if row["model"] in artifacts.CONTROLS else "not measured")
+        shown.add_row(row["model"], *numbers[:2], row["worst_condition"] or "none was run", *numbers[2:], verdict)
+    terminal.show(shown)
+    terminal.say(artifacts.REPORT_PAGE)
+
+
+def meta_evaluation(
+    knowing: list[Path],
+    ignorant: list[Path],
+    unlearned: list[Path],
+    retain: Path | None,
+    quantization: list[str],
+    relearning: list[str],
+    as_json: bool,
+) -> None:
+    """Print which metrics deserve belief: what they say of models of which the truth is known."""
+    from lethe import config
+    from lethe.meta_evaluation import documents, findings, tables
+
+    settings = config.section(findings.Config, "meta_evaluation")
+    models = findings.Models(
+        knowing=[documents.read(path) for path in knowing],
+        ignorant=[documents.read(path) for path in ignorant],
+        unlearned=[documents.read(path) for path in unlearned],
+        retain=None if retain is None else documents.read(retain),
+    )
+    attacks = [findings.Attack(condition, "quantization") for condition in quantization]
+    attacks += [findings.Attack(condition, "relearning") for condition in relearning]
+    found = findings.evaluate(models, attacks, settings)
+    if as_json:
+        terminal.print_json(tables.as_json(found, models, settings))
+    else:
+        terminal.show(tables.table(found, attacks, len(unlearned)))
+
+
+def aggregates(files: list[Path], against: Path | None, as_json: bool) -> None:
+    """Print OpenUnlearning's four numbers of models: memorization, privacy, utility and their overall."""
+    from lethe.meta_evaluation import documents, tables
+    from lethe.meta_evaluation.aggregates import aggregate
+
+    whole = None if against is None else documents.read(against)
+    found = {path.as_posix(): aggregate(documents.read(path), whole) for path in files}
+    if as_json:
+        terminal.print_json(tables.aggregates_json(found, whole))
+    else:
+        terminal.show(tables.aggregates_table(found))
+
+
+def series(files: list[Path], score: list[str], sizes: list[int] | None, condition: str, as_json: bool) -> None:
+    """Print MUSE's scalability (with --sizes) or sustainability: scores along the models of several runs."""
+    from lethe.meta_evaluation import courses
+
+    course = courses.follow(files, score, sizes, condition)
+    if as_json:
+        terminal.print_json(courses.as_json(course))
+    else:
+        terminal.show(courses.table(course))
+
+
+def add_all(commands: Any) -> None:
+    """Add the parsers of these commands."""
+    _add_table(commands)
+    _add_meta_evaluation(commands)
+    _add_aggregates(commands)
+    _add_series(commands)
+
+
+def _add_table(commands: Any) -> None:
+    added = terminal.add(commands, table)
+    meaning = "what `lethe import` printed of published models, which stand in rows of their own"
+    added.add_argument("--with", nargs="+", type=Path, default=[], dest="published", metavar="FILE", help=meaning)
+
+
+def _add_meta_evaluation(commands: Any) -> None:
+    added = terminal.add(commands, meta_evaluation)
+    pools = {
+        "knowing": "score files of models that were trained on the forget set",
+        "ignorant": "score files of models that never saw it",
+        "unlearned": "score files of unlearned models, for robustness",
+    }
+    for name, meaning in pools.items():
+        needed = name != "unlearned"
+        added.add_argument(f"--{name}", nargs="+", type=Path, required=needed, default=[], metavar="FILE", help=meaning)
+    added.add_argument("--retain", type=Path, metavar="FILE", help="the retain model's score file, for relearning")
+    for attack in ("quantization", "relearning"):
+        meaning = f"conditions of the score files that are {attack}"
+        added.add_argument(f"--{attack}", nargs="+", default=[], metavar="CONDITION", help=meaning)
+    terminal.add_json(added)
+
+
+def _add_aggregates(commands: Any) -> None:
+    added = terminal.add(commands, aggregates)
+    added.add_argument("files", nargs="+", type=Path, metavar="FILE", help="score files")
+    added.add_argument("--against", type=Path, metavar="FILE", help="score file of the model whose utility counts as 1")
+    terminal.add_json(added)
+
+
+def _add_series(commands: Any) -> None:
+    added = terminal.add(commands, series)
+    added.add_argument("files", nargs="+", type=Path, metavar="FILE", help="score files, in the order of the requests")
+    meaning = "what to follow, for example overall.model_utility or retain_knowmem.knowledge_memorization"
+    added.add_argument("--score", nargs="+", required=True, metavar="SPLIT.NAME", help=meaning)
+    meaning = "the sizes of the forget sets, one for each file: scalability; without it the runs are requests"
+    added.add_argument("--sizes", nargs="+", type=int, metavar="N", help=meaning)
+    meaning = "the condition of the score files under which to look (default: %(default)s)"
+    added.add_argument("--condition", default="none", help=meaning)
+    terminal.add_json(added)
+
+
+def _number(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3f}"

@@ -1,0 +1,40 @@
+"""What commands have in common: how one is added to the command line, and how it prints."""
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any
+
+
+def add(commands: Any, command: Callable[..., None]) -> argparse.ArgumentParser:
+    """The parser of a command, which is called by its function's name and described by its docstring."""
+    meaning = (command.__doc__ or "").strip()
+    name = command.__name__.replace("_", "-")
+    added: argparse.ArgumentParser = commands.add_parser(name, help=meaning, description=meaning)
+    added.set_defaults(command=command)
+    return added
+
+
+def add_json(command: argparse.ArgumentParser) -> None:
+    """The option ``--json``, the argument ``as_json`` of the command."""
+    command.add_argument("--json", action="store_true", dest="as_json", help="one JSON document instead of a table")
+
+
+def print_json(document: Any) -> None:
+    """Print one document; the same one gives the same bytes."""
+    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def say(what: Any) -> None:
+    """Print a line."""
+    print(what)
+
+
+def show(table: Any) -> None:
+    """Print a table of rich."""
+    from rich.console import Console
+
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:  # a pipe or a log has no width of its own; lines must not be cut there
+        console.width = 200
+    console.print(table)
