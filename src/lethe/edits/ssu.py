@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone 
     from lethe.material import Material
     from lethe.training import Curve, Gradients
 
-COPIES = 8  # the model, where it began, gradients of two losses, two moments, the weights before a step, what may move
+COPIES = 7  # the model, where it began, gradients of two losses, two moments, the weights before a step, what may move
 
 _SALIENT = "ssu.salient."
 
