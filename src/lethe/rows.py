@@ -26,6 +26,10 @@ class Row(BaseModel):
     ``cluster`` is the author, document or entity that the row is about: the unit of all statistics.
     A row is either a question with an answer, or a ``text``. What is optional is None or empty, never a
     made-up value. ``subset`` names a group of utility questions (for example ``world_facts``).
+
+    ``answer_opening`` is for questions that are the whole prompt already: nothing is written around them but the chat
+    template, and the model is given this beginning of its answer (``Answer:``, or the empty text for none). None: the
+    question is asked in our own format (:func:`lethe.batches.prompt_ids`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +43,7 @@ class Row(BaseModel):
     perturbed_answers: tuple[str, ...] = ()
     text: str = ""
     subset: str | None = None
+    answer_opening: str | None = None
 
     @model_validator(mode="after")
     def _is_a_question_or_a_text(self) -> "Row":

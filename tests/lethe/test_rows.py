@@ -24,6 +24,7 @@ questions = st.builds(
     paraphrased_answer=optional,
     perturbed_answers=st.lists(words).map(tuple),
     subset=optional,
+    answer_opening=st.none() | st.text(st.characters(codec="utf-8")),
 )
 texts = st.builds(Row, id=words, cluster=words, text=words, subset=optional)
 
