@@ -50,6 +50,16 @@ def gradients(setting: Setting) -> Gradients:
     return partial(ways[mode], setting)
 
 
+def under_remembered_mask(setting: Setting, compute: Gradients) -> Gradients:
+    """The same gradients; each step begins under the mask that was chosen last, though it was before a run resumed."""
+
+    def gradient(step: int) -> dict[str, float]:
+        _select_remembered(setting)
+        return compute(step)
+
+    return gradient
+
+
 def refresh_steps(point: Point) -> int | None:
     """After how many steps the mask is chosen anew; None when it never is."""
     return getattr(point.mask.config, "refresh_steps", None)
@@ -228,16 +238,20 @@ def _in_turn(setting: Setting, step: int) -> dict[str, float]:
 
 
 def _refresh_mask(setting: Setting, step: int, forget: list[Tensor]) -> None:
-    """Choose the mask by this step's forget gradient, when its time has come; in between it is the remembered one."""
+    """Choose the mask by this step's forget gradient, when its time has come."""
     every, mask, model = refresh_steps(setting.point), setting.point.mask, setting.model
-    if every is None:
-        return
-    if step % every == 0:
+    if every is not None and step % every == 0:
         named = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         signals = {"forget_gradient": dict(zip(named, forget, strict=True))}
         chosen = mask.module.select(model, mask.config, signals)
         setting.memory.update({f"mask.{name}": torch.as_tensor(choice) for name, choice in chosen.items()})
-    setting.mask.select(model, {name: setting.memory[f"mask.{name}"] for name, _ in model.named_parameters()})
+        _select_remembered(setting)
+
+
+def _select_remembered(setting: Setting) -> None:
+    names = [name for name, _ in setting.model.named_parameters()]
+    if refresh_steps(setting.point) is not None and f"mask.{names[0]}" in setting.memory:
+        setting.mask.select(setting.model, {name: setting.memory[f"mask.{name}"] for name in names})
 
 
 def _loss(setting: Setting, step: int) -> float:

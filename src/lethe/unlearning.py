@@ -90,7 +90,7 @@ def _run(model: PreTrainedModel, material: Material, point: Point, rows: Rows, c
         gradients = point.optimizer.module.gradients(gradients, steps.probe(setting), optimizer)
     curve = training.run(
         model,
-        gradients,
+        steps.under_remembered_mask(setting, gradients),
         optimizer,
         point.training,
         seed=material.seed,
@@ -184,7 +184,12 @@ def _scored(model: PreTrainedModel, examples: Sequence[Example], settings: Train
 
 
 def _mask(model: PreTrainedModel, rows: Rows, point: Point, context: Context, *, pad: int) -> Mask:
-    """The mask of a recipe, chosen on the model before training; what an objective draws there hangs on the seed."""
+    """The mask of a recipe, chosen on the model before training; what an objective draws there hangs on the seed.
+
+    One that is chosen anew in the steps is first chosen in step 0, by its gradient.
+    """
+    if steps.refresh_steps(point) is not None:
+        return Mask(model, {name: True for name, _ in model.named_parameters()})
     torch.manual_seed(context.seed)
     wanted = point.mask.module.SIGNALS
     signals = {name: _signal(name, model, rows, point, context, pad=pad) for name in sorted(wanted)}

@@ -1,5 +1,7 @@
 """What every mask owes."""
 
+from types import MappingProxyType
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -73,10 +75,10 @@ def with_dropout():
 
 @pytest.fixture
 def unlearn(tmp_path):
-    def run(model, mask, place="run", retain=RETAIN, objective="npo", **changes):
+    def run(model, mask, place="run", retain=RETAIN, objective="npo", parts=MappingProxyType({}), **changes):
         settings = training(**{"batch_size": 2, "checkpoint_steps": 3, **changes})
         given = unlearned.material(model, FORGET, retain, tmp_path, fingerprint=place)
-        point = recipe(mask=mask, forget_objective=objective, training=settings)
+        point = recipe(mask=mask, forget_objective=objective, training=settings, **parts)
         return unlearning.unlearn(model, given, Recipe(point, None))
 
     return run
@@ -191,6 +193,27 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bits(name, changes, killed,
     killed_at(killed, lambda: unlearn(with_dropout(), mask, weights="bf16_in_place"), monkeypatch)
     assert unlearn(resumed, mask, weights="bf16_in_place") == expected
     assert weights(resumed) == weights(undisturbed)
+
+
+@pytest.mark.parametrize("changes", [changes for changes in VARIANTS["saliency"] if changes["refresh_steps"]])
+@pytest.mark.parametrize("parts", [{"combiner": "alternate"}, {"optimizer": "hybrid"}], ids=str)
+@pytest.mark.parametrize("killed", [2, 3, 4])
+def test_a_run_that_goes_on_at_a_step_without_a_forget_gradient_keeps_the_mask_chosen_last(
+    changes, parts, killed, unlearn, monkeypatch
+):
+    mask, settings = component("mask", "saliency", **changes), {"parts": parts, "checkpoint_steps": 1}
+    undisturbed, resumed = tiny_model(), tiny_model()
+    expected = unlearn(undisturbed, mask, "undisturbed", **settings)
+    killed_at(killed, lambda: unlearn(tiny_model(), mask, **settings), monkeypatch)
+    assert unlearn(resumed, mask, **settings) == expected
+    assert weights(resumed) == weights(undisturbed)
+
+
+@every_mask
+def test_a_mask_takes_no_pass_before_training_that_its_first_step_repeats(name, changes, unlearn, watched):
+    mask, choices, _ = watched(name, changes)
+    unlearn(tiny_model(), mask, steps=1)
+    assert len(choices) == 1
 
 
 @every_mask
