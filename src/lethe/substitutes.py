@@ -90,7 +90,7 @@ def _pool(row: Row, others: Sequence[Row], kind: str) -> Sequence[str]:
     if kind == "refusal":
         return refusals()
     if kind == "alternate":
-        return row.perturbed_answers
+        return [answer for answer in row.perturbed_answers if answer != row.answer]
     return [other.answer for other in others if other.question and other.answer and other.answer != row.answer]
 
 

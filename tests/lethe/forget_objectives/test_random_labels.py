@@ -34,3 +34,12 @@ def test_labels_are_drawn_anew_with_every_seed_and_the_same_with_the_same():
     model = saying(batch, [[2.0, 1.0, 0.0, -1.0, -2.0]] * 8)
     first, again, other = (loss_of(model, batch, seed).item() for seed in (0, 0, 1))
     assert first == again != other
+
+
+def test_a_label_is_another_than_the_true_one_with_probability_one_minus_one_over_the_vocabulary():
+    # log p is -log(4 + e) for every token but the true one, which has 1 more: the loss tells how many labels are true.
+    # Of 4,000 draws among 5 a share of 4/5 is not, give or take sqrt(0.2 × 0.8 / 4000) = 0.0063.
+    batch = answers(*[40] * 100)
+    model = saying(batch, torch.nn.functional.one_hot(batch.targets, 5).float().tolist())
+    share = loss_of(model, batch).item() - math.log(4 + math.e) + 1
+    assert share == pytest.approx(1 - 1 / 5, abs=4 * 0.0063)
