@@ -128,8 +128,13 @@ def substitute(objective: Component) -> Any:
     return getattr(objective.config, "substitute", None)
 
 
+def counts_of(objective: Component, window: Sequence[Batch]) -> list[int]:
+    """How much each batch of a window counts in the mean over all of it: its targets, or its rows."""
+    return [len(batch.targets) if objective.module.UNIT == "token" else len(batch) for batch in window]
+
+
 def _terms(setting: Setting, objective: Component, window: list[Batch]) -> list[Piece]:
-    counts = [len(batch.targets) if objective.module.UNIT == "token" else len(batch) for batch in window]
+    counts = counts_of(objective, window)
     total = distribution.total(sum(counts))
 
     def piece(batch: Batch, count: int) -> Tensor:

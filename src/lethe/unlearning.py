@@ -206,14 +206,17 @@ def _signal(
         return importance.fisher(model, examples, batch_size=1, pad=pad)
     assert objective is not None
 
-    def piece(batch: Batch) -> Tensor:
+    found = steps.collated(examples, point, 0, seed=context.seed, pad=pad, device=model.device)
+    counts = steps.counts_of(objective, found)
+
+    def piece(batch: Batch, count: int) -> Tensor:
         with training.in_compute_dtype(point.training, model.device):
             loss: Tensor = objective.module.loss(model, batch, objective.config, context)
-        return loss * len(batch)
+        return loss * (len(examples) * count / sum(counts))  # the sum over rows, in batches of whatever size
 
-    found = steps.collated(examples, point, 0, seed=context.seed, pad=pad, device=model.device)
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    _, gradients = perturbation.gradient([partial(piece, batch) for batch in found], list(named.values()))
+    pieces = [partial(piece, *pair) for pair in zip(found, counts, strict=True)]
+    _, gradients = perturbation.gradient(pieces, list(named.values()))
     return dict(zip(named, gradients, strict=True))
 
 

@@ -231,6 +231,17 @@ def test_only_a_mask_that_asks_for_a_retain_signal_hangs_on_retain_rows(name, ch
     assert same == (not any(signal.startswith("retain") for signal in mask.module.SIGNALS))
 
 
+@pytest.mark.parametrize("name", ["salun", "saliency", "wagle"])
+@pytest.mark.parametrize("objective", ["grad_ascent", "npo"])  # a mean over tokens, a mean over rows
+def test_the_choice_does_not_hang_on_the_batch_size(name, objective, unlearn, watched):
+    mask, choices, _ = watched(name, {})
+    for size in (1, 3):
+        unlearn(tiny_model(), mask, f"batches of {size}", objective=objective, batch_size=size, steps=1)
+    for parameter in choices[0]:
+        one, three = (torch.as_tensor(choice[parameter]) for choice in choices)
+        assert (one != three).sum() <= 1e-4 * one.numel()  # scores beside the threshold are as exact as fp32 sums are
+
+
 @pytest.mark.parametrize("objective", registry.names("forget_objectives"))
 def test_every_objective_gives_a_mask_its_signal_also_one_that_draws(objective, unlearn, watched):
     found = []
