@@ -34,6 +34,7 @@ def likelihood(
     kind: str = ANSWER,
     index: int = 0,
     ends_turn: bool = False,
+    has_start_token: bool = False,
 ) -> Likelihood:
     """One target; without ``hits`` every token is one."""
     values = np.asarray(log_probs, dtype=np.float32)
@@ -50,6 +51,7 @@ def likelihood(
         means=values,
         variances=np.zeros_like(values),
         hits=np.asarray([True] * len(values) if hits is None else hits, dtype=np.bool_),
+        has_start_token=has_start_token,
     )
 
 

@@ -171,6 +171,7 @@ def _likelihood(target: Target, statistics: teacher_forcing.TokenStatistics, con
         index=target.index,
         ends_turn=target.example.ends_turn,
         zlib_bytes=target.zlib_bytes,
+        has_start_token=target.has_start_token,
         **vars(statistics),
     )
 

@@ -16,7 +16,7 @@ from lethe.rows import Row
 class Target:
     """What is scored under teacher forcing: an answer after its question, or a chunk of a text.
 
-    ``kind``, ``index`` and ``zlib_bytes`` are those of the record (``records.Likelihood``).
+    ``kind``, ``index``, ``zlib_bytes`` and ``has_start_token`` are those of the record (``records.Likelihood``).
     """
 
     row: Row
@@ -24,6 +24,7 @@ class Target:
     index: int
     example: Example
     zlib_bytes: int
+    has_start_token: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,8 @@ def _chunks(tokenizer: PreTrainedTokenizerBase, row: Row, encoding: Encoding) ->
     chunks = batches.encode_text(tokenizer, row.text, row=row.id, max_length=encoding.max_length)
     for index, example in enumerate(chunks):
         text = str(tokenizer.decode(example.ids, skip_special_tokens=True))
-        yield Target(row, records.TEXT, index, example, _zlib_bytes(text))
+        starts = tokenizer.bos_token_id is not None  # every chunk begins with it then
+        yield Target(row, records.TEXT, index, example, _zlib_bytes(text), starts)
 
 
 def _zlib_bytes(text: str) -> int:

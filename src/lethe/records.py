@@ -7,7 +7,7 @@ a new metric never runs a model again. A family holds one or more *conditions*: 
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ class Likelihood:
     - ``hits``: whether the true token was the model's first choice
 
     ``zlib_bytes`` is the length of the target's text after zlib compression (for the Zlib attack).
+    ``has_start_token``: of a text, whether a beginning-of-sequence token, which is none of its own, predicts its first
+    token; otherwise its first token is no target.
     """
 
     condition: str
@@ -56,6 +58,7 @@ class Likelihood:
     means: np.ndarray
     variances: np.ndarray
     hits: np.ndarray
+    has_start_token: bool = False
 
     @property
     def mean_nll(self) -> float:
@@ -166,6 +169,7 @@ def _write_table(path: Path, rows: Iterable[Any], kind: type) -> None:
             type=_ARRAYS[item.name] if item.name in _ARRAYS else _TYPES[item.type],  # type: ignore[index]
         )
         for item in fields(kind)
+        if item.default is MISSING or any(getattr(row, item.name) != item.default for row in rows)
     }
     pq.write_table(pa.table(columns), path, compression="zstd")
 
@@ -174,7 +178,9 @@ def _read_rows(path: Path, kind: type) -> list[dict[str, Any]]:
     try:
         with pq.ParquetFile(path) as file:  # read_table would import what reads folders of files: 0.3 s
             table = file.read()
-        columns = {item.name: _column(table.column(item.name)) for item in fields(kind)}
+        # What every record has by default is not written.
+        written = [item for item in fields(kind) if item.default is MISSING or item.name in table.column_names]
+        columns = {item.name: _column(table.column(item.name)) for item in written}
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file; run `dvc repro` to make it.") from None
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import logging
 import re
@@ -183,6 +184,17 @@ def test_a_model_that_needs_the_cache_of_the_library_is_asked_by_it(
         found = ask()
     assert "LlamaForCausalLM does not answer from our cache" in caplog.text
     assert found.generations == expected.generations
+
+
+def test_the_records_tell_where_the_tokens_of_a_text_begin() -> None:
+    tokenizer = copy.deepcopy(TOKENIZER)
+    tokenizer.bos_token = "<|user|>"
+    text, question = ROWS[2], ROWS[1]
+    for has_start, used in ((False, TOKENIZER), (True, tokenizer)):
+        conditions = none.conditions(MODEL, none.Config())
+        found = inference.ask(MODEL, used, [text, question], conditions, ENCODING, CONFIG).likelihoods
+        assert [record.has_start_token for record in found] == [has_start, False]
+        assert len(found[0].hits) == len(text.text) - (not has_start)  # a byte is a token
 
 
 def test_a_text_is_continued_on_request() -> None:

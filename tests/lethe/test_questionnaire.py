@@ -1,3 +1,4 @@
+import copy
 import zlib
 
 import pytest
@@ -49,6 +50,15 @@ def test_a_text_gives_numbered_chunks() -> None:
         ("text", 1, 35),
     ]
     assert not any(target.example.ends_turn for target in found)
+
+
+@pytest.mark.parametrize(("start", "targets"), [(None, 9), ("<|user|>", 10)])
+def test_behind_a_start_token_every_token_of_a_text_is_a_target(start: str | None, targets: int) -> None:
+    tokenizer = copy.deepcopy(TOKENIZER)
+    tokenizer.bos_token = start
+    text = Row(id="t", cluster="book", text="abcdefghij", subset="forget")
+    (target,) = questionnaire.targets(tokenizer, [text], ENCODING)
+    assert (target.has_start_token, target.example.num_targets) == (start is not None, targets)
 
 
 def test_zlib_bytes_are_those_of_the_target_alone() -> None:

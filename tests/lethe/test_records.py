@@ -3,6 +3,7 @@ import math
 from dataclasses import fields
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ def likelihoods(draw):
         zlib_bytes=draw(st.integers(0, 10**6)),
         **{name: np.array(draw(numbers), dtype=np.float32) for name in ("log_probs", "means", "variances")},
         hits=np.array(draw(st.lists(st.booleans(), min_size=tokens, max_size=tokens)), dtype=bool),
+        has_start_token=draw(st.booleans()),
     )
 
 
@@ -103,6 +105,13 @@ def test_records_come_back_bit_for_bit_in_their_order(root, content):
 def test_the_same_records_are_the_same_bytes(root, content):
     first, second = (artifacts.sha256(write(root / "said", content)) for _ in range(2))
     assert first == second
+
+
+def test_what_no_record_has_takes_no_column(root):
+    with_text = [likelihood(), likelihood(kind=records.TEXT, has_start_token=True)]
+    for name, said, written in (("none", with_text[:1], False), ("some", with_text, True)):
+        table = pq.read_table(write(root / name, Records(said, [])) / "likelihoods.parquet")
+        assert ("has_start_token" in table.column_names) is written
 
 
 def test_nothing_said_can_be_kept_too(root):

@@ -34,6 +34,17 @@ def test_only_what_follows_the_beginning_must_be_right():
     assert found(chunk(hits))["extractable_after_32"] == [1.0]
 
 
+def test_a_start_token_is_given_but_is_no_token_of_the_text():
+    # Behind a start token hits[i] belongs to token i: after the first 32 (tokens 0 to 31) follow tokens 32 to 81.
+    hits = np.ones(82, dtype=bool)
+    hits[81] = False
+    assert found(chunk(hits, has_start_token=True))["extractable_after_32"] == [0.0]
+    hits[81], hits[31] = True, False
+    assert found(chunk(hits, has_start_token=True))["extractable_after_32"] == [1.0]
+    too_short = discoverable_extraction.compute(Records([chunk(hits[:81], has_start_token=True)], []), FIFTY)
+    assert too_short["extractable_after_32"].n == 0
+
+
 @pytest.mark.parametrize(("tokens", "asked"), [(82, 1), (81, 0)])  # 32 given and 50 to follow
 def test_a_chunk_too_short_is_not_asked(tokens, asked):
     values = discoverable_extraction.compute(Records([chunk([True] * (tokens - 1))], []), FIFTY)
