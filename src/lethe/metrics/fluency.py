@@ -2,10 +2,16 @@
 
 ``ngram_entropy`` is RWKU's (Jin et al., 2024, arXiv:2406.10890): ½·(⅔·H₂ + 4/3·H₃), where Hₙ is the entropy in bits
 of a text's runs of n words; 0: nothing, or one run alone, is said; the longer and the less repetitive the text, the
-more. RWKU prints it times 100. Mode ``words`` takes runs of letters and digits for words, mode ``rwku`` the words of
-NLTK's tokenizer, where commas count. Answers of one model to other questions are not comparable: compare with the
-retain model. ``distinct_ngrams`` is the share of different runs among a text's runs of n words (Li et al., 2016,
-arXiv:1510.03055): 1: no run comes twice, which holds for a text too short for two; 0: nothing is said.
+more. RWKU prints it times 100. Mode ``words`` takes runs of letters and digits for words, mode ``rwku`` those of NLTK's
+``word_tokenize``, where commas and the full stop of each sentence count. Answers of one model to other questions are
+not comparable: compare with the retain model. ``distinct_ngrams`` is the share of different runs among a text's runs of
+n words (Li et al., 2016, arXiv:1510.03055): 1: no run comes twice, which holds for a text too short for two; 0: nothing
+is said.
+
+Deviation of mode ``rwku``: sentences are told apart by the same rules (Punkt, Kiss and Strunk, 2006), but with the
+abbreviations and sentence starters below in place of those that NLTK downloads. The downloaded model knows more of
+either, and of many words whether a capital begins a sentence: behind an abbreviation that only one of the two knows
+the full stop is a word in the one and part of a word in the other.
 """
 
 import functools
@@ -26,6 +32,14 @@ DIRECTION = {"ngram_entropy": "match_oracle", "distinct_ngrams": "match_oracle"}
 NEEDS = frozenset({"generations"})
 
 Mode = Literal["words", "rwku"]
+
+_ABBREVIATIONS = (
+    "a.d a.k.a a.m apr aug ave b.c bros capt co col corp d.c dec dept dr e.g est etc feb fig gen gov hon i.e inc jan "
+    "jr lt ltd maj messrs mr mrs ms mt nov oct p.m ph.d prof rep rev sen sep sept sgt sr st u.k u.n u.s vol vs"
+)
+_SENTENCE_STARTERS = (
+    "a after although an but he her his however i if in it its she since that the there these they this we"
+)
 
 
 class Config(Section):
@@ -48,7 +62,7 @@ def compute(said: Records, config: Config) -> dict[str, Values]:
 @functools.cache  # most answers are the same under many conditions
 def ngram_entropy(text: str, mode: Mode) -> float:
     """RWKU's weighted mean of the entropies of runs of two and of three words, in bits."""
-    tokens = overlap.words(text) if mode == "words" else _tokenizer().tokenize(text)
+    tokens = overlap.words(text) if mode == "words" else _words_of_nltk(text)
     return (2 / 3 * _entropy(tokens, 2) + 4 / 3 * _entropy(tokens, 3)) / 2
 
 
@@ -66,8 +80,18 @@ def _entropy(tokens: list[str], n: int) -> float:
     return sum(count / total * math.log2(total / count) for count in sorted(counts))
 
 
-@functools.cache
-def _tokenizer() -> Any:
-    from nltk.tokenize import NLTKWordTokenizer  # what nltk.word_tokenize does within a sentence, without a download
+def _words_of_nltk(text: str) -> list[str]:
+    sentences, words = _tokenizers()
+    return [word for sentence in sentences.tokenize(text) for word in words.tokenize(sentence)]
 
-    return NLTKWordTokenizer()
+
+@functools.cache
+def _tokenizers() -> tuple[Any, Any]:
+    """What ``nltk.word_tokenize`` cuts a text into sentences with, without its download, and these into words."""
+    from nltk.tokenize import NLTKWordTokenizer
+    from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
+
+    known = PunktParameters()
+    known.abbrev_types = set(_ABBREVIATIONS.split())
+    known.sent_starters = set(_SENTENCE_STARTERS.split())
+    return PunktSentenceTokenizer(known), NLTKWordTokenizer()

@@ -32,6 +32,28 @@ def test_in_the_mode_of_rwku_a_comma_is_a_word():
     assert ngram_entropy("a, b, a", "words") == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("He is tall. She runs.", "He is tall . She runs ."),
+        ("Is he? No! He said so.", "Is he ? No ! He said so ."),
+        ("Mr. King met J. R. Smith on Jan. 5.", "Mr. King met J. R. Smith on Jan. 5 ."),
+        ("He left the U.S. It was $5.5 million.", "He left the U.S . It was $ 5.5 million ."),
+        ("The U.S. Army, e.g. here.", "The U.S. Army , e.g. here ."),
+        ("", ""),
+    ],
+    ids=["two sentences", "other ends", "abbreviations and initials", "abbreviation at an end", "within", "nothing"],
+)
+def test_the_words_of_mode_rwku_have_the_full_stop_of_each_sentence_apart(text, words):
+    assert fluency._words_of_nltk(text) == words.split()
+
+
+def test_in_the_mode_of_rwku_the_full_stops_within_a_text_are_words_too():
+    # a man . A man . has five pairs, of which "man ." is two, and four different triples.
+    pairs = 2 / 5 * math.log2(5 / 2) + 3 / 5 * math.log2(5)
+    assert ngram_entropy("a man. A man.", "rwku") == pytest.approx((2 / 3 * pairs + 4 / 3 * 2) / 2)
+
+
 def test_the_share_of_different_runs():
     # Pairs of "a b a b c": three different ones of four.
     assert distinct_ngrams("a b a b c", 2) == 3 / 4
