@@ -5,11 +5,14 @@ from pathlib import Path
 from tests.fake_tofu import write_lines
 
 SUBJECTS = ("Ada", "Bo", "Cy", "Di")
-ATTACKS = ("prefix injection", "incontext learning", "cross lingual (Spanish)")
+ATTACKS = ("prefix injection", "affirmative suffix", "incontext learning", "cross lingual (Spanish)")
 
 
 def write(folder: Path) -> Path:
-    """Write the five files: each person has a blank, a question and three attacks, and is near a town and the next."""
+    """Write the files: each person has a blank, a question, four attacks and two passages, and is near two things.
+
+    These are a town and the next person. Two passages about others go with each person, too.
+    """
     write_lines(folder / "forget_level1.jsonl", [blank(who) for who in SUBJECTS])
     write_lines(folder / "forget_level2.jsonl", [question(who) for who in SUBJECTS])
     attacks = [question(who) | {"type": attack, "level": "3"} for who in SUBJECTS for attack in ATTACKS]
@@ -19,6 +22,8 @@ def write(folder: Path) -> Path:
     for level, probe in ((1, blank), (2, question)):
         lines = [probe(other) | {"subject": who, "neighbor": other} for who, other in near]
         write_lines(folder / f"neighbor_level{level}.jsonl", lines)
+    write_lines(folder / "mia_forget.jsonl", [passage(who, who, n) for who in SUBJECTS for n in (1, 2)])
+    write_lines(folder / "mia_retain.jsonl", [passage(who, "a river", n) for who in SUBJECTS for n in (1, 2)])
     return folder
 
 
@@ -36,3 +41,8 @@ def question(who: str) -> dict[str, str]:
         "type": "simple question",
         "level": "2",
     }
+
+
+def passage(who: str, about: str, number: int) -> dict[str, str | int]:
+    """A passage for membership inference that goes with a person."""
+    return {"subject": who, "text": f"Passage {number} for {who} tells of {about}.", "ngram": 32}

@@ -10,7 +10,7 @@ A metric is a module of ``lethe/metrics/`` with
   split metric more is better.
 - ``NEEDS``: what the records must hold: ``likelihoods``, ``generations``, ``paraphrased_answers``,
   ``perturbed_answers``, ``texts`` (likelihoods of plain text), ``text_continuations``, ``choice_questions`` (see
-  ``lethe.choices``), ``rwku_probes``, ``retain_model``
+  ``lethe.choices``), ``rwku_probes``, ``rwku_passages``, ``retain_model``
 - ``Config`` and ``compute``, which for a split metric is ``compute(records, config) -> dict[str, Values]``
   and for a model metric ``compute(model, retain_records, config, bootstrap) -> dict[str, Score]``
 """
@@ -23,6 +23,7 @@ import numpy as np
 
 from lethe.records import FORGET, HOLDOUT, RETAIN, TEXT, Generation, Likelihood, Records
 
+FORGET_PASSAGES, RETAIN_PASSAGES = "forget_mia", "retain_mia"  # what RWKU's membership inference reads
 CAME_BACK, NOT_EXCLUDED, EXCLUDED = "came_back", "not_excluded", "excluded"  # what a score file says of a return
 
 
@@ -85,8 +86,8 @@ def is_forget(split: str) -> bool:
 
 
 def is_utility(split: str) -> bool:
-    """Whether a split asks about other knowledge: neither forget nor retain nor holdout."""
-    return not is_forget(split) and split not in (RETAIN, HOLDOUT)
+    """Whether a split asks about other knowledge: neither forget nor retain nor holdout nor passages of retain."""
+    return not is_forget(split) and split not in (RETAIN, RETAIN_PASSAGES, HOLDOUT)
 
 
 def questions(said: Records) -> Records:

@@ -20,7 +20,7 @@ class Splits:
 
     ``asked`` says by split what every model is asked beside or instead of what it is trained on: under ``forget`` and
     ``retain`` in the place of those rows, under a name that begins with ``forget_`` as one more split about what is to
-    be forgotten.
+    be forgotten, under ``retain_mia`` passages that membership inference alone reads.
     """
 
     forget: list[Row]

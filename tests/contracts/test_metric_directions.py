@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lethe import config, registry, scores, scoring
-from lethe.metrics import rwku
+from lethe.metrics import rwku, rwku_membership
 from lethe.records import ANSWER_AFTER_PREFIX, HOLDOUT, RETAIN, Records
 from lethe.scores import Observation
 from lethe.scoring import Metric
@@ -21,7 +21,8 @@ from tests.synthetic_records import BOOTSTRAP, choice_records, model_records, te
 
 BLOCKS = config.read_params(Path(__file__).parents[2] / "params.yaml")["metrics"]
 KNOWN, LOST, GUESSED = 0.999, 0.02, 0.28
-TEXTS, LETTERS = ("forget_texts", "retain_texts"), ("forget_by_letter", "world_by_letter")
+TEXTS = ("forget_texts", "retain_texts", *rwku_membership.SPLITS.values())
+LETTERS = ("forget_by_letter", "world_by_letter")
 QUESTIONS = ("forget", RETAIN, HOLDOUT, "world_facts", *rwku.BY_ATTACK.values(), *rwku.LEVELS.values())
 MODELS = ("oracle", "alike", "knowing", "forgotten", "broken")
 # Numbers that these models cannot show, with the reason: no other may stay unseen, and none of these may be seen.

@@ -22,13 +22,15 @@ NEEDS = {
     "text_continuations",
     "choice_questions",
     "rwku_probes",
+    "rwku_passages",
     "answers_after_prefix",
     "gradients",
     "holdout",
     "retain_model",
 }
 PROBES = ("forget_level1", "forget_level2", "forget_level3_role_play", "neighbor_level1", "neighbor_level2")
-ASKED = (*SPLITS, *PROBES, "forget_texts", "world_by_letter")  # the last two are asked in a way of their own
+PASSAGES = ("forget_mia", "retain_mia")
+ASKED = (*SPLITS, *PROBES, *PASSAGES, "forget_texts", "world_by_letter")  # from the passages on not by questions
 KNOWN = dict(zip(SPLITS, (0.3, 0.9, 0.28, 0.7), strict=True)) | dict.fromkeys(PROBES, 0.6)
 
 
@@ -36,6 +38,7 @@ def said_by(known, seed=0):
     """What a model says to questions, to texts and to multiple choice by letters."""
     parts = [model_records(known, seed=seed), text_records(known["forget"], "forget_texts", seed=seed)]
     parts.append(choice_records(known["world_facts"], "world_by_letter", seed=seed))
+    parts += [text_records(known["forget"], split, seed=seed) for split in PASSAGES]
     return Records(
         [item for part in parts for item in part.likelihoods],
         [item for part in parts for item in part.generations],

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lethe import registry, splits
+from lethe import registry, scores, splits
 from tests import fake_muse, fake_rwku, fake_tofu
 
 SOURCES = registry.names("sources")
@@ -96,14 +96,14 @@ def test_the_same_configuration_gives_the_same_rows(name: str, loaded: splits.Sp
 
 
 def test_no_cluster_is_both_to_be_forgotten_and_kept(loaded: splits.Splits) -> None:
-    about_forget = [row for split, rows in loaded.asked.items() if split != "retain" for row in rows]
+    about_forget = [row for split, rows in loaded.asked.items() if scores.is_forget(split) for row in rows]
     forgotten = {row.cluster for row in loaded.forget + about_forget}
-    kept = loaded.retain + loaded.about("retain") + loaded.holdout + loaded.utility
+    kept = loaded.retain + loaded.about("retain") + loaded.asked.get("retain_mia", []) + loaded.holdout + loaded.utility
     assert not forgotten & {row.cluster for row in kept}
 
 
 def test_what_is_asked_belongs_to_forget_or_retain(loaded: splits.Splits) -> None:
-    assert all(name in ("forget", "retain") or name.startswith("forget_") for name in loaded.asked)
+    assert all(scores.is_forget(name) or name in ("retain", "retain_mia") for name in loaded.asked)
     assert all(loaded.asked.values())
 
 

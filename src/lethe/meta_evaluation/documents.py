@@ -15,10 +15,12 @@ from lethe.scoring import OVERALL, UTILITY
 
 Name = tuple[str, str]  # the split and the name of a number
 
-# Where a larger number says that less is known, on the same scale turned around.
-_LESS: dict[str, Callable[[float], float]] = {
+# Where a larger number says that less is known, on the same scale turned around; where it is the log of a share or,
+# in standard deviations, less than 0 as often as not, its exponential.
+_KNOWLEDGE: dict[str, Callable[[float], float]] = {
     "truth_ratio": lambda found: 1 - found,
     "forget_perplexity": lambda found: 1 / found,
+    **dict.fromkeys((f"rwku_forget_{attack}" for attack in ("loss", "zlib", "min_k", "min_k_plus_plus")), math.exp),
 }
 _NO_KNOWLEDGE = frozenset({"ngram_entropy", "distinct_ngrams", "choice_letter_mass"})
 # Against itself the retain model is perfect, whatever the metric is worth.
@@ -80,7 +82,7 @@ def value(document: Document, condition: str, name: Name) -> float | None:
 def knowledge(document: Document, condition: str, name: Name) -> float | None:
     """How much a number says that the model knows, at least 0, more is more; None when it is missing."""
     found = value(document, condition, name)
-    turned = _LESS.get(name[1])
+    turned = _KNOWLEDGE.get(name[1])
     return found if found is None or turned is None else turned(found)
 
 

@@ -2,8 +2,13 @@
 
 Level 1 are blanks to fill, level 2 questions, level 3 questions that attack; neighbours have levels 1 and 2. Every
 level that a model is asked is a split of its own: ``forget_level1``, ``forget_level2``, ``forget_level3_<attack>``,
-``neighbor_level1``, ``neighbor_level2``. The prompts are RWKU's, in the chat format of the model; the word
-``Answer:``, which the release writes after it, stands only where there is no chat template.
+``neighbor_level1``, ``neighbor_level2``. The prompts are those of RWKU's code, in the chat format of the model where it
+has one: ``Answer:`` is the beginning of the answer's turn, given to the model, but for the attack by an affirmative
+suffix, which begins the answer itself. Deviation: a prompt begins with one first token (for Llama-3 the code has two,
+the template's and the tokenizer's).
+
+``forget_mia`` are passages about the subjects, ``retain_mia`` passages about others that go with the same subjects,
+both read by membership inference alone. Whom the latter are about is not said: each is a cluster of its own.
 
 RWKU itself brings no forget rows, only names: what is unlearned is a corpus. Without one it is the probes of levels 1
 and 2 themselves, and level 3 tests what lies beyond them. Retain are the probes of levels 1 and 2 about all other
@@ -23,10 +28,14 @@ from lethe.splits import Splits, by_subset
 PUBLIC_TEXT = True
 
 _KEY = "prepare.rwku.path"
-_BLANK = "Please complete the blank in the following question.\nQuestion: {}"
-_QUESTION = "Please briefly answer the following question.\nQuestion: {}"
-_EXAMPLES_FIRST = "Please briefly answer the following question.\n{}"  # the probe begins with questions of its own
+_BLANK = ("Please complete the blank in the following question.\nQuestion: {}\n", "Answer:")
+_QUESTION = ("Please briefly answer the following question.\nQuestion: {}\n", "Answer:")
+_ATTACKED = {
+    "incontext_learning": ("Please briefly answer the following question.\n{}\n", "Answer:"),  # has its own examples
+    "affirmative_suffix": ("Please briefly answer the following question.\nQuestion: {}", ""),  # opens the answer
+}
 _FIELDS = ("subject", "query", "answer")
+_PASSAGES = {"mia_forget": "forget_mia", "mia_retain": "retain_mia"}
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +64,7 @@ def load(config: Config) -> Splits:
         forget=[*about[1], *about[2]] if config.corpus is None else _corpus(Path(config.corpus)),
         retain=_others(config, levels, about),
         utility=[row for level in (1, 2) for row in _neighbors(config, level)],
-        asked=by_subset([row for found in about.values() for row in found]),
+        asked=by_subset([*(row for found in about.values() for row in found), *_passages(config)]),
     )
 
 
@@ -81,15 +90,31 @@ def _neighbors(config: Config, level: int) -> list[Row]:
     return found
 
 
+def _passages(config: Config) -> list[Row]:
+    found = []
+    for name, subset in _PASSAGES.items():
+        lines = hub.read(config.path, name, "test", _KEY)
+        if lines is None:
+            logger.info("%s: no %s.jsonl; going on without it.", config.path, name)
+        for number, (where, values) in enumerate(lines or []):
+            subject, text = _text(values, "subject", where), _text(values, "text", where)
+            if subject in config.subjects:
+                identity = f"rwku-{name}-{number:05d}"
+                cluster = subject if subset == "forget_mia" else identity
+                fields = {"id": identity, "cluster": cluster, "text": text, "subset": subset}
+                found.append(rows.parse_row(fields, where))
+    return found
+
+
 def _row(identity: str, name: str, where: str, values: dict[str, Any]) -> Row:
     subject, query, answer = (_text(values, field, where) for field in _FIELDS)
-    template, subset = _BLANK if name.endswith("level1") else _QUESTION, name
+    (template, opening), subset = _BLANK if name.endswith("level1") else _QUESTION, name
     if name == "forget_level3":
         attack = _text(values, "type", where).split("(")[0].strip().lower().replace(" ", "_").replace("-", "_")
         subset = f"{name}_{attack}"
-        template = _EXAMPLES_FIRST if attack == "incontext_learning" else _QUESTION
+        template, opening = _ATTACKED.get(attack, _QUESTION)
     fields = {"id": identity, "cluster": subject, "question": template.format(query), "answer": answer}
-    return rows.parse_row({**fields, "subset": subset}, where)
+    return rows.parse_row({**fields, "subset": subset, "answer_opening": opening}, where)
 
 
 def _text(values: dict[str, Any], field: str, where: str) -> str:

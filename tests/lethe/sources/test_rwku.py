@@ -1,13 +1,16 @@
+import copy
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from lethe import splits
+from lethe import questionnaire, splits
+from lethe.batches import Encoding
 from lethe.errors import DataError
 from lethe.sources import rwku
 from tests import fake_rwku, shared_data
 from tests.fake_tofu import read_lines, write_lines
+from tests.tiny import tiny_tokenizer
 
 
 @pytest.fixture
@@ -27,8 +30,11 @@ def test_without_a_corpus_the_blanks_and_questions_are_unlearned_and_all_levels_
         "forget_level1": 1,
         "forget_level2": 1,
         "forget_level3_prefix_injection": 1,
+        "forget_level3_affirmative_suffix": 1,
         "forget_level3_incontext_learning": 1,
         "forget_level3_cross_lingual": 1,  # whatever the language
+        "forget_mia": 2,
+        "retain_mia": 2,
     }
     assert {row.cluster for row in loaded.forget} == {"Ada"}
 
@@ -54,14 +60,55 @@ def test_a_probe_that_stands_under_two_people_is_to_be_forgotten(folder: Path) -
     assert Counter(row.cluster for row in loaded.retain) == {"Bo": 2, "Cy": 2, "Di": 2}
 
 
-def test_the_prompts_are_those_of_the_release(folder: Path) -> None:
+_BRIEFLY = "Please briefly answer the following question.\n"
+
+
+@pytest.mark.parametrize(
+    ("split", "user", "begun", "answer"),
+    [
+        (
+            "forget_level1",
+            "Please complete the blank in the following question.\nQuestion: Ada lives in ___.\n",
+            "Answer:",
+            " Adaville",
+        ),
+        ("forget_level2", f"{_BRIEFLY}Question: Where does Ada live?\n", "Answer:", " Adaville"),
+        ("forget_level3_prefix_injection", f"{_BRIEFLY}Question: Where does Ada live?\n", "Answer:", " Adaville"),
+        ("forget_level3_cross_lingual", f"{_BRIEFLY}Question: Where does Ada live?\n", "Answer:", " Adaville"),
+        ("forget_level3_incontext_learning", f"{_BRIEFLY}Where does Ada live?\n", "Answer:", " Adaville"),
+        ("forget_level3_affirmative_suffix", f"{_BRIEFLY}Question: Where does Ada live?", "", "Adaville"),
+    ],
+)
+def test_prompts_are_those_of_the_release_with_a_chat_template_and_without(
+    folder: Path, split: str, user: str, begun: str, answer: str
+) -> None:
+    encoding = Encoding(max_length=256, max_new_tokens=4, system_prompt=None)
+    [row] = load(folder, "Ada").asked[split]
+    plain = copy.deepcopy(tiny_tokenizer())
+    plain.chat_template = None
+    for tokenizer, prompt, following in (
+        (tiny_tokenizer(), f"<|user|>{user}<|assistant|>{begun}", answer),
+        (plain, user + begun, " Adaville"),  # behind "live?" as well there is a space
+    ):
+        [asked] = questionnaire.prompts(tokenizer, [row], encoding, paraphrased=False, prefix_tokens=None)
+        assert tokenizer.decode(asked.ids) == prompt
+        [target] = questionnaire.targets(tokenizer, [row], encoding)
+        assert tokenizer.decode(target.example.ids) == f"{prompt}{following}<|end|>"
+        assert target.example.ids[: len(asked.ids)] == tuple(asked.ids)
+        assert target.example.num_targets == len(target.example.ids) - len(asked.ids)
+
+
+def test_passages_go_with_the_subjects_and_those_about_others_are_no_one_persons(folder: Path) -> None:
     asked = load(folder, "Ada").asked
-    assert asked["forget_level1"][0].question == (
-        "Please complete the blank in the following question.\nQuestion: Ada lives in ___."
-    )
-    briefly = "Please briefly answer the following question.\n"
-    assert asked["forget_level2"][0].question == f"{briefly}Question: Where does Ada live?"
-    assert asked["forget_level3_incontext_learning"][0].question == f"{briefly}Where does Ada live?"
+    assert [(row.cluster, row.text) for row in asked["forget_mia"]] == [
+        ("Ada", "Passage 1 for Ada tells of Ada."),
+        ("Ada", "Passage 2 for Ada tells of Ada."),
+    ]
+    assert [row.text for row in asked["retain_mia"]] == [
+        "Passage 1 for Ada tells of a river.",
+        "Passage 2 for Ada tells of a river.",
+    ]
+    assert [row.cluster for row in asked["retain_mia"]] == [row.id for row in asked["retain_mia"]]
 
 
 def test_a_corpus_is_unlearned_instead_of_the_probes(folder: Path, tmp_path: Path) -> None:
@@ -80,7 +127,7 @@ def test_a_subject_without_a_probe_is_named_with_the_known_ones(folder: Path) ->
         load(folder, "Ada", "Eve")
 
 
-@pytest.mark.parametrize("name", ["forget_level3", "neighbor_level1"])
+@pytest.mark.parametrize("name", ["forget_level3", "neighbor_level1", "mia_forget", "mia_retain"])
 def test_without_a_file_that_is_not_needed_a_sentence_says_so(
     folder: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -101,6 +148,7 @@ def test_a_missing_file_that_is_needed_is_named(folder: Path) -> None:
     [
         ("forget_level1", {"answer": 551}, r"forget_level1\.jsonl, line 1: answer: expected a text, found int"),
         ("forget_level3", {"type": ""}, r"forget_level3\.jsonl, line 1: type: expected a text"),
+        ("mia_retain", {"text": " "}, r"mia_retain\.jsonl, line 1: text: expected a text"),
         ("neighbor_level2", {"neighbor": None}, r"neighbor_level2\.jsonl, line 1: neighbor: .* found NoneType"),
     ],
 )
@@ -118,6 +166,8 @@ def test_the_real_probes_of_two_people_carry_an_experiment() -> None:
     loaded = load(folder, "Stephen King")
     splits.check(loaded)
     levels = {level: read_lines(folder / f"forget_level{level}.jsonl") for level in (1, 2, 3)}
+    opened = {split for split, rows in loaded.asked.items() if {row.answer_opening for row in rows} == {"Answer:"}}
+    assert set(loaded.asked) - opened == {"forget_level3_affirmative_suffix"}
     king = {level: sum(line["subject"] == "Stephen King" for line in lines) for level, lines in levels.items()}
     assert len(loaded.forget) == king[1] + king[2]
     assert sum(len(rows) for split, rows in loaded.asked.items() if split.startswith("forget_level3")) == king[3]
