@@ -1,18 +1,18 @@
 """A recipe: a point of forget objective × retain objective × combiner × optimizer × mask × wrappers, then an edit."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any, Literal
 
-import pydantic
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, PositiveInt, StrictInt
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt
 
-from lethe import artifacts, config, registry
+from lethe import artifacts, config, points, registry
 from lethe.config import PARAMS, Section
 from lethe.errors import ArtifactError, ConfigError
+from lethe.points import Component, Point, Training
+
+__all__ = ["AXES", "KINDS", "Component", "Grid", "Point", "Recipe", "Training"]
 
 #: Each axis of training, and the folder that its components stand in.
 AXES = {
@@ -26,31 +26,6 @@ AXES = {
 #: Each part of a recipe that a component fills, and the folder that the component stands in.
 KINDS = {**AXES, "edit": "edits"}
 _OF_ONE = tuple(part for part in AXES if part != "wrapper")  # a step may stand inside of several wrappers
-
-
-class Training(Section):
-    """How long, on how much and in which precision a model is trained.
-
-    With ``fp32_master`` weights are fp32 whatever the compute dtype; ``bf16_in_place`` rounds them to
-    bfloat16 after every step, as much published code does. A step sees ``batch_size`` × ``accumulation`` rows.
-    """
-
-    weights: Literal["fp32_master", "bf16_in_place"]
-    compute_dtype: Literal["float32", "bfloat16"]
-    steps: PositiveInt
-    batch_size: PositiveInt  # rows in one forward pass
-    accumulation: PositiveInt  # forward passes in one optimizer step
-    schedule: Literal["constant", "linear", "cosine"]  # of the learning rate after warm-up; the others go down to zero
-    warmup_steps: Annotated[int, Field(ge=0)]
-    max_grad_norm: PositiveFloat | None  # null: the gradient is not clipped
-    checkpoint_steps: PositiveInt
-
-    @pydantic.field_validator("warmup_steps")
-    @classmethod
-    def _ends_before_training_does(cls, warmup_steps: int, info: pydantic.ValidationInfo) -> int:
-        if warmup_steps > info.data.get("steps", warmup_steps):
-            raise ValueError(f"more than steps ({info.data['steps']}); lower it")
-        return warmup_steps
 
 
 def _each_once(values: list[Any]) -> list[Any]:
@@ -93,39 +68,6 @@ class _Blocks(Section):
     wrapper: Annotated[list[dict[str, Any]], BeforeValidator(listed)]
     training: dict[str, Any] | None
     edit: dict[str, Any] | None
-
-
-@dataclass(frozen=True)
-class Component:
-    """One file of a folder of components, with its settings: ``config`` is a ``module.Config``."""
-
-    kind: str
-    name: str
-    module: ModuleType
-    config: Any
-
-
-@dataclass(frozen=True)
-class Point:
-    """How a model is trained to forget: one component of each axis.
-
-    ``retain_objective`` is None where nothing is held fast, and ``retain_rows`` says on which rows it is. ``wrappers``
-    stand in the order of the recipe; there may be none.
-    """
-
-    forget_objective: Component
-    retain_objective: Component | None
-    retain_rows: Literal["retain", "general"] | None
-    combiner: Component
-    optimizer: Component
-    mask: Component
-    wrappers: tuple[Component, ...]
-    training: Training
-
-    @property
-    def gradient_wrapper(self) -> Component | None:
-        """The one wrapper that takes the forget gradient in its own way; None where it is taken plainly."""
-        return next(iter(_taking_the_gradient(self.wrappers)), None)
 
 
 @dataclass(frozen=True)
@@ -199,7 +141,7 @@ def _point(blocks: _Blocks, where: str) -> Point:
     wrappers = _wrappers(blocks.wrapper, f"{where}.wrapper")
     training = config.parse(Training, blocks.training, f"{where}.training")
     point = Point(**parts, retain_rows=blocks.retain_rows, wrappers=wrappers, training=training)
-    _require_fitting_parts(point, where)
+    points.require_fitting(point, where)
     return point
 
 
@@ -214,20 +156,8 @@ def _wrappers(blocks: list[dict[str, Any]], where: str) -> tuple[Component, ...]
     places = [where] if len(blocks) == 1 else [f"{where}.{index}" for index in range(len(blocks))]
     found = (_component("wrapper", block, place) for block, place in zip(blocks, places, strict=True))
     wrappers = tuple(component for component in found if component is not None)
-    names, taking = [wrapper.name for wrapper in wrappers], _taking_the_gradient(wrappers)
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ConfigError(f"{PARAMS}: {where}: {twice!r} stands there more than once; name it once.")
-    if len(taking) > 1:
-        raise ConfigError(
-            f"{PARAMS}: {where}: {taking[0].name!r} and {taking[1].name!r} both take the forget gradient, each in its "
-            "own way; keep one of them, or write a recipe for each."
-        )
+    points.require_wrappers(wrappers, where)
     return wrappers
-
-
-def _taking_the_gradient(wrappers: Iterable[Component]) -> list[Component]:
-    return [wrapper for wrapper in wrappers if hasattr(wrapper.module, "backward")]
 
 
 def _require_edit_alone(blocks: _Blocks, where: str) -> None:
@@ -238,42 +168,6 @@ def _require_edit_alone(blocks: _Blocks, where: str) -> None:
         raise ConfigError(
             f"{PARAMS}: {where}.{idle[0]}: without a forget_objective nothing is trained; set it to null."
         )
-
-
-def _require_fitting_parts(point: Point, where: str) -> None:
-    if (point.retain_objective is None) != (point.retain_rows is None):
-        raise ConfigError(f"{PARAMS}: {where}: retain_objective and retain_rows go together; set both or neither.")
-    _require_a_gradient(point, where)
-    if point.retain_objective is not None:
-        return
-    found = f"{PARAMS}: {where}: there is no retain_objective"
-    known = ", ".join(registry.names("retain_objectives"))
-    if "retain_gradient" in point.mask.module.SIGNALS:
-        raise ConfigError(f"{found} for mask {point.mask.name!r}; name one of {known}, or use another mask.")
-    if point.combiner.module.MODE != "joint":
-        name = point.combiner.name
-        raise ConfigError(f"{found} for combiner {name!r}; name one of {known}, or use combiner 'sum'.")
-    weight = point.combiner.config.retain_weight
-    if weight != 0:
-        raise ConfigError(f"{found} for retain_weight {weight:g}; name one of {known}, or set it to 0.")
-
-
-def _require_a_gradient(point: Point, where: str) -> None:
-    """Refuse what would stand in a recipe without effect, because its optimizer takes no gradient of a step."""
-    kind = point.optimizer.module.GRADIENT
-    found = f"{PARAMS}: {where}: optimizer {point.optimizer.name!r} takes no gradient"
-    if kind in ("estimated", "partly_estimated") and point.combiner.module.MODE != "joint":
-        raise ConfigError(
-            f"{found} in some of its steps or all, that combiner {point.combiner.name!r} could combine; "
-            "use 'sum', or another optimizer."
-        )
-    if kind != "estimated":
-        return
-    if point.gradient_wrapper is not None:
-        name = point.gradient_wrapper.name
-        raise ConfigError(f"{found} for wrapper {name!r}; take it out, or use another optimizer.")
-    if getattr(point.mask.config, "refresh_steps", None) is not None:
-        raise ConfigError(f"{found} to choose mask {point.mask.name!r} by; set refresh_steps to null.")
 
 
 def _components(recipe: Recipe) -> list[Component]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lethe import batches, distribution, editing, importance, losses, models, perturbation, steps, training
+from lethe import batches, distribution, editing, importance, losses, models, perturbation, reach, steps, training
 from lethe.batches import Batch, Example, TopK
 from lethe.errors import ConfigError, DataError
 from lethe.losses import Context
@@ -83,6 +83,7 @@ def _first_batch(model: PreTrainedModel, material: Material, point: Point) -> fl
 def _run(model: PreTrainedModel, material: Material, point: Point, rows: Rows, context: Context) -> Curve:
     memory: dict[str, Tensor] = {}
     mask = _mask(model, rows, point, context, pad=material.pad)
+    reach.require(model, point, rows.forget, pad=material.pad)
     setting = Setting(model, point, rows.forget, rows.retain, context, material.pad, memory, mask)
     optimizer = point.optimizer.module.build(perturbation.movable(model), point.optimizer.config)
     gradients = steps.gradients(setting)

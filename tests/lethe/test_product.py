@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from lethe import registry, unlearning
+from lethe.errors import ConfigError
 from lethe.recipes import AXES, Recipe
 from tests import unlearned
 from tests.encoded import examples
 from tests.interruption import weights
-from tests.small_recipes import recipe, training
+from tests.small_recipes import component, recipe, training
 from tests.tiny import tiny_model
 
 FORGET = [(f"lose {number}?", "xyz"[number % 3] * (number + 1)) for number in range(4)]
@@ -67,3 +68,30 @@ def test_three_steps_at_points_spread_over_all_axes(parts, tmp_path):
 @pytest.mark.parametrize(("objective", "combiner", "mask"), WHOLE)
 def test_three_steps_with_every_forget_objective_combiner_and_mask(objective, combiner, mask, tmp_path):
     assert_three_steps_work(tmp_path, forget_objective=objective, combiner=combiner, mask=mask)
+
+
+#: Recipes whose parts fit each other and not a model of two blocks. Each would come to it after the first step.
+UNFIT = {
+    "held below the mask": {
+        "retain_objective": component("retain_objective", "activation_mse", layer=0),
+        "combiner": "alternate",
+        "mask": "layers",
+    },
+    "held above the last block": {
+        "retain_objective": component("retain_objective", "activation_mse", layer=2),
+        "combiner": "alternate",
+    },
+    "attacked above the last block": {
+        "wrapper": component("wrapper", "lat", layers=[2]),
+        "optimizer": "hybrid",
+    },
+}
+
+
+@pytest.mark.parametrize("parts", UNFIT.values(), ids=UNFIT)
+def test_what_does_not_fit_the_model_is_refused_before_the_first_step(parts, tmp_path):
+    model = tiny_model()
+    given = unlearned.material(model, examples(FORGET), examples(RETAIN), tmp_path)
+    with pytest.raises(ConfigError, match=r"layers?[: ].*name (a higher layer|one of them)"):
+        unlearning.unlearn(model, given, Recipe(recipe(**parts, training=training(steps=3, batch_size=2)), None))
+    assert weights(model) == weights(tiny_model())

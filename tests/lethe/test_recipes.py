@@ -202,6 +202,40 @@ def test_what_works_on_a_gradient_is_refused_beside_an_optimizer_that_takes_none
     assert recipes.read("npo").point is not None
 
 
+WHERE_ADVERSARIES_PUSH = {"name": "lat", "radius": 1.0, "steps": 2, "lr": 0.1, "betas": [0.9, 0.999], "eps": 1e-8}
+
+
+def beside(wrapper, **parts):
+    """The point of the recipe NPO, of 30 steps, with this wrapper and other parts."""
+    write(npo={**NPO, **parts, "wrapper": wrapper})
+    return recipes.read("npo").point
+
+
+def test_an_average_that_begins_after_the_last_step_is_refused():
+    late = {"name": "weight_averaging", "every_steps": 1, "start_step": 30}
+    with pytest.raises(ConfigError) as error:
+        beside([STOP, late])
+    assert str(error.value) == (
+        "params.yaml: recipes.npo: wrapper 'weight_averaging' begins with step 30, counted from 0, and training.steps "
+        "is 30; lower start_step."
+    )
+    assert beside(late | {"start_step": 29}) is not None
+
+
+@pytest.mark.parametrize(("layers", "works"), [([7], True), ([3, 9], True), ([8], False), ([9, 8], False)])
+def test_an_adversary_above_the_block_that_the_objective_reads_is_refused(layers, works):
+    lat = WHERE_ADVERSARIES_PUSH | {"layers": layers}
+    misdirected = {"name": "rmu", "layer": 7, "coefficient": 6.5}
+    if works:
+        assert beside(lat, forget_objective=misdirected) is not None
+    else:
+        with pytest.raises(
+            ConfigError, match=r"npo: wrapper 'lat' works on blocks from 8 on, and .* 'rmu' reads block 7"
+        ):
+            beside(lat, forget_objective=misdirected)
+    assert beside(lat) is not None  # beside an objective that reads the logits
+
+
 SAM, LAT = {"name": "sam", "rho": 0.1}, {"name": "random_smoothing", "sigma": 0.1}
 STOP = {"name": "early_stop", "metric": "nll", "rows": "forget", "num_rows": 4, "threshold": 3.0, "every_steps": 5}
 AVERAGE = {"name": "weight_averaging", "start_step": 1, "every_steps": 1}

@@ -15,4 +15,7 @@ of such an entry whether training ends there. ``finish(model, config, memory)`` 
 change the weights. All wrappers are called in the order of the recipe, and what one of them remembers or tells begins
 with its own name. They are called in every one of several processes, which hold the same weights or parts of them, and
 must come to the same end there.
+
+Any wrapper may have ``check(model, config)``, which raises ConfigError for a model that the settings do not fit. It is
+called before training.
 """

@@ -44,6 +44,11 @@ class Config(Section):
     eps: PositiveFloat
 
 
+def check(model: PreTrainedModel, config: Config) -> None:
+    """Raises ConfigError when the model has no such layer."""
+    _layers(model, config.layers)
+
+
 def backward(pieces: Pieces, model: PreTrainedModel, config: Config, context: Context) -> float:
     """Add the gradient under attack; the plain loss is returned.
 
