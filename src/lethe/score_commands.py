@@ -73,7 +73,9 @@ def aggregates(files: list[Path], against: Path | None, as_json: bool) -> None:
     from lethe.meta_evaluation.aggregates import aggregate
 
     whole = None if against is None else documents.read(against)
-    found = {path.as_posix(): aggregate(documents.read(path), whole) for path in files}
+    models = [documents.read(path) for path in files]
+    documents.require_same_settings([*models, *([] if whole is None else [whole])])
+    found = {model.path.as_posix(): aggregate(model, whole) for model in models}
     if as_json:
         terminal.print_json(tables.aggregates_json(found, whole))
     else:

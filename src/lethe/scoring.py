@@ -49,6 +49,8 @@ def score(
 ) -> dict[str, Any]:
     """The score file of one model; target and retain model have no attacks, gates and verdict.
 
+    ``settings`` says how each metric was set, because its name does not: ``rouge`` is with stems or without.
+
     One more retain model has them: what a model is told that truly never saw the forget set.
 
     Raises ArtifactError when a control was not asked the same questions under the same conditions.
@@ -60,6 +62,7 @@ def score(
     _log_missing(conditions[UNATTACKED], wanted)
     file: dict[str, Any] = {
         "model": model.model,
+        "settings": {metric.name: metric.config.model_dump(mode="json") for metric in wanted},
         "conditions": conditions,
         "attacks": {},
         "gates": [],

@@ -103,7 +103,7 @@ def test_table_shows_the_worst_quantization_of_score_files_from_elsewhere(
         return {"forget": {"probability": {"value": known}}, "overall": {"model_utility": {"value": useful}}}
 
     conditions = {"none": condition(0.1, 0.8), "a": condition(None, 0.1), "b": condition(0.4, 0.7)}
-    artifacts.write_json(Path("theirs.json"), {"conditions": conditions | {"c": condition(0.2, 0.6)}})
+    artifacts.write_json(Path("theirs.json"), {"settings": {}, "conditions": conditions | {"c": condition(0.2, 0.6)}})
     artifacts.write_json(artifacts.REPORT_TABLE, [])
     run(monkeypatch, "table", "--with", "theirs.json")
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]

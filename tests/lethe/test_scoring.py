@@ -235,3 +235,7 @@ def test_utility_under_attack_is_missing_when_it_would_rest_on_fewer_components(
     assert unattacked["value"] is not None
     assert attacked["value"] is None
     assert attacked["n"] < unattacked["n"]
+
+
+def test_the_file_says_how_every_metric_was_set(wanted):
+    assert scored(said("npo-0", 0.3), wanted)["settings"] == config.block("metrics")

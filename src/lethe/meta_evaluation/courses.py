@@ -26,11 +26,13 @@ class Course(NamedTuple):
 def follow(files: Sequence[Path], wanted: Sequence[str], sizes: Sequence[int] | None, condition: str) -> Course:
     """Every wanted score (``split.name``) along the files: scalability where forget sets have sizes.
 
-    Raises ArtifactError for less than two files, for one without a wanted score, and for sizes that do not fit.
+    Raises ArtifactError for less than two files, for one without a wanted score, for sizes that do not fit, and for
+    files whose metrics were not set alike.
     """
     if len(files) < 2:
         raise ArtifactError(f"{files[0]}: one file alone is no series; give the score files of two runs or more.")
     runs, names = [documents.read(path) for path in files], [_name(text) for text in wanted]
+    documents.require_same_settings(runs)
     if sizes is None:
         found = {name: series.sustainability(runs, condition, name) for name in names}
         return Course(SUSTAINABILITY, condition, files, found)

@@ -29,10 +29,11 @@ _ADVICE = "give a file of data/scores/ or what `lethe import openunlearning` pri
 
 
 class Document(NamedTuple):
-    """The scores of one model by condition, split and name, and the file that they came from."""
+    """The scores of one model by condition, split and name, the file that they came from, and the metrics' settings."""
 
     path: Path
     conditions: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    settings: Mapping[str, Mapping[str, Any]]
 
     @property
     def attacked(self) -> list[str]:
@@ -57,7 +58,29 @@ def read(path: Path) -> Document:
     broken = next(_broken(conditions), None)
     if broken is not None:
         raise ArtifactError(f"{path}: conditions.{broken}: expected a score with a value; {_ADVICE}.")
-    return Document(path, conditions)
+    settings = file.get("settings")
+    if not isinstance(settings, dict) or not all(isinstance(block, dict) for block in settings.values()):
+        raise ArtifactError(f"{path}: it does not say the settings of its metrics; score or import the model again.")
+    return Document(path, conditions, settings)
+
+
+def require_same_settings(documents: Iterable[Document]) -> None:
+    """Raise ArtifactError when a metric was set in one way for one model and in another way for another.
+
+    An imported log says the settings of the metrics alone that it was scored with: what both files say is compared.
+    """
+    metrics = registry.names("metrics")
+    first: dict[str, Document] = {}
+    for document in documents:
+        for name in (name for name in metrics if name in document.settings):
+            other = first.setdefault(name, document)
+            mine, theirs = document.settings[name], other.settings[name]
+            if mine != theirs:
+                setting = next(key for key in sorted({*mine, *theirs}) if mine.get(key) != theirs.get(key))
+                raise ArtifactError(
+                    f"{document.path}: metrics.{name}.{setting} was {json.dumps(mine.get(setting))}, in {other.path} "
+                    f"{json.dumps(theirs.get(setting))}; score all models that are compared with the same settings."
+                )
 
 
 def names(documents: Iterable[Document]) -> list[Name]:

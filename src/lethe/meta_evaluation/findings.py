@@ -81,9 +81,11 @@ def evaluate(models: Models, attacks: Sequence[Attack], config: Config) -> dict[
     """What is said of every metric of knowledge that some model of the pools carries, by its split and name.
 
     Raises ArtifactError when a model stands in both pools, when the pools share no metric, when a model was not scored
-    under an attack, or when relearning has no retain model to compare with.
+    under an attack, when relearning has no retain model to compare with, or when metrics were not set alike.
     """
     _require_apart(models)
+    retain = [] if models.retain is None else [models.retain]
+    documents.require_same_settings([*models.knowing, *models.ignorant, *models.unlearned, *retain])
     _require_conditions(models, attacks)
     found = {
         name: _finding(name, models, attacks, _kept_utility(models.knowing, config))

@@ -21,7 +21,7 @@ def document(name="npo-0", utility=0.6, **changes):
     overall = {f"{attack}_similarity": value for attack, value in OVERALL.items()} | {"model_utility": utility}
     splits = {"forget": FORGET | changes, "overall": overall}
     scores = {split: {number: {"value": value} for number, value in found.items()} for split, found in splits.items()}
-    return Document(Path(f"{name}.json"), {"none": scores})
+    return Document(Path(f"{name}.json"), {"none": scores}, {})
 
 
 def test_the_published_example_of_privacy():
@@ -59,6 +59,6 @@ def test_a_missing_part_is_named_and_never_taken_for_a_number():
 
 
 def test_a_file_without_any_of_it_lacks_everything():
-    found = aggregate(Document(Path("x.json"), {"none": {}}), None)
+    found = aggregate(Document(Path("x.json"), {"none": {}}, {}), None)
     assert found.missing == [name for names in aggregates.PARTS.values() for _, name in names]
     assert (found.memorization, found.privacy, found.utility, found.overall) == (None, None, None, None)

@@ -196,7 +196,8 @@ def row(line):
 
 
 def test_a_score_that_a_run_lacks_leaves_the_course_missing(monkeypatch, capsys):
-    artifacts.write_json(Path("gap.json"), {"conditions": {"none": {"forget": {"probability": {"value": None}}}}})
+    gap = {"none": {"forget": {"probability": {"value": None}}}}
+    artifacts.write_json(Path("gap.json"), {"settings": {}, "conditions": gap})
     run(monkeypatch, "series", FILES[0], "gap.json", "--score", "forget.probability")
     (cells,) = [cells for cells in map(row, capsys.readouterr().out.splitlines()) if cells]
     assert cells[2:] == ["missing"] * 4
@@ -218,3 +219,23 @@ def test_mistakes_of_series_are_one_line(monkeypatch):
     assert said(*FILES, "--score", "forget.probabilty").startswith(
         "error: data/scores/target.json: no 'probabilty' on the way to none.forget.probabilty. Did you mean 'probabil"
     )
+
+
+def test_no_command_compares_scores_of_different_settings(monkeypatch):
+    file = artifacts.read_json(Path(FILES[1]))
+    mode = file["settings"]["probability"]["mode"]
+    other = {**file["settings"], "probability": {"mode": "openunlearning"}}
+    artifacts.write_json(Path("other.json"), {**file, "settings": other})
+    told = f'metrics.probability.mode was "openunlearning", in data/scores/target.json "{mode}"; score all models'
+    for words in (
+        ("aggregates", FILES[0], "other.json"),
+        ("aggregates", "other.json", "--against", FILES[0]),
+        ("series", FILES[0], "other.json", "--score", "forget.probability"),
+        ("meta-evaluation", "--knowing", FILES[0], "--ignorant", "other.json"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            run(monkeypatch, *words)
+        said = stopped.value.code
+        assert "metrics.probability.mode was" in said
+        assert "\n" not in said
+        assert words[1] == "other.json" or said.startswith(f"error: other.json: {told}")

@@ -29,7 +29,7 @@ def document(forget, seed):
             splits.setdefault(split or "overall", {})[name] = {
                 "value": None if value is None or np.isnan(value) else value
             }
-    return Document(Path(f"{forget}.json"), {"none": splits})
+    return Document(Path(f"{forget}.json"), {"none": splits}, {})
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +93,8 @@ def test_other_splits_do_not_tell_of_the_forget_set(models):
             {"conditions": {"none": {"forget": {"rouge": {"value": math.nan}}}}},
             "conditions.none.forget.rouge: expected",
         ),
+        ({"conditions": {"none": {}}}, "x.json: it does not say the settings of its metrics; score or import"),
+        ({"conditions": {"none": {}}, "settings": {"rouge": True}}, "x.json: it does not say the settings"),
     ],
 )
 def test_what_is_no_score_file_is_named(tmp_path, monkeypatch, written, message):
@@ -109,3 +111,26 @@ def test_bytes_that_are_no_text_are_no_score_file(tmp_path):
     path.write_bytes(bytes([0, 255, 254]))
     with pytest.raises(ArtifactError, match=r"model\.safetensors: not valid JSON .*; give a file of data/scores/"):
         documents.read(path)
+
+
+def test_models_whose_metrics_were_set_in_different_ways_are_not_compared():
+    ours = {"rouge": {"stemmer": True}, "mia_min_k": {"k": 0.4, "drop_eos": "never"}}
+    theirs = {"mia_min_k": {"k": 0.2, "drop_eos": "never"}, "bootstrap": {"samples": 100}}
+    first, again, imported = (
+        documents.Document(Path(f"{name}.json"), {"none": {}}, settings)
+        for name, settings in (("npo-0", ours), ("npo-1", ours), ("imported", theirs))
+    )
+    documents.require_same_settings([first, again])
+    with pytest.raises(ArtifactError) as raised:
+        documents.require_same_settings([first, again, imported])
+    assert str(raised.value) == (
+        "imported.json: metrics.mia_min_k.k was 0.2, in npo-0.json 0.4; "
+        "score all models that are compared with the same settings."
+    )
+
+
+def test_an_imported_log_is_compared_by_the_metrics_that_it_was_scored_with():
+    ours = {"rouge": {"stemmer": True}, "probability": {"mode": "exact"}, "bootstrap": {"samples": 10000}}
+    theirs = {"probability": {"mode": "exact"}, "bootstrap": {"samples": 100}}
+    found = [documents.Document(Path("x.json"), {"none": {}}, settings) for settings in (ours, theirs)]
+    documents.require_same_settings(found)

@@ -22,7 +22,7 @@ def document(name, known, utility=0.8, **attacked):
         for condition, value in {"none": known, **attacked}.items()
     }
     conditions["none"]["overall"] = {"model_utility": {"value": utility}}
-    return Document(Path(f"{name}.json"), conditions)
+    return Document(Path(f"{name}.json"), conditions, {})
 
 
 TARGET, RETAIN = document("target", 0.9), document("retain", 0.1, relearned=0.6)
@@ -148,7 +148,10 @@ def test_what_an_attack_ruins_is_not_believed_first():
     target, retain = ({"none": {**leaves(value, value), **utility}} for value in (0.9, 0.1))
     model = {"none": {**leaves(0.2, 0.2), **utility}, "int3": leaves(0.0, 0.25)}
     models = Models(
-        *([Document(Path(f"{index}.json"), conditions)] for index, conditions in enumerate((target, retain, model))),
+        *(
+            [Document(Path(f"{index}.json"), conditions, {})]
+            for index, conditions in enumerate((target, retain, model))
+        ),
         None,
     )
     shown = tables.table(findings.evaluate(models, [ROUNDED], CONFIG), [ROUNDED], 1)

@@ -14,7 +14,7 @@ WHERE = ("none", ("retain", "rouge"))
 
 def file(value):
     leaf = {"value": value, "low": value, "high": value, "n": 4, "unscored": 0}
-    return Document(Path("npo-0.json"), {"none": {"retain": {"rouge": leaf}}})
+    return Document(Path("npo-0.json"), {"none": {"retain": {"rouge": leaf}}}, {})
 
 
 def test_a_score_against_the_size_of_the_forget_set():
