@@ -1,10 +1,8 @@
 """General capabilities by lm-eval, on a model in memory: the source's own tasks and any that the user names.
 
-The source's tasks are read from ``data/prepared/tasks`` and need neither network nor cache; others lm-eval
-fetches from the hub. Only values and counts leave this module, no question and no answer.
+Where tasks come from: :mod:`lethe.harness_tasks`. Only values and counts leave this module, no question and no answer.
 """
 
-import difflib
 import logging
 import math
 from collections.abc import Sequence
@@ -12,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
-from ruamel.yaml import YAML
 
-from lethe import artifacts, rows
+from lethe import artifacts, harness_tasks
 from lethe.config import PARAMS, Section
 from lethe.errors import ConfigError
 from lethe.statistics.proportions import wilson
@@ -34,9 +31,10 @@ class Config(Section):
     """What to run, and how."""
 
     tasks: list[str]  # lm-eval tasks beside those of the source
+    include_path: str  # a folder with the user's own tasks
     compute_dtype: Literal["float32", "bfloat16"]  # log-probabilities are float32 always
     batch_size: PositiveInt
-    max_length: PositiveInt  # tokens; what is longer loses its beginning
+    max_length: PositiveInt  # tokens at most, and no more than the model reads; what is longer loses its beginning
     apply_chat_template: bool
     num_fewshot: NonNegativeInt | None  # null: what each task says; a task that says 0 keeps 0
     seed: int  # draws the examples of few-shot prompts
@@ -70,7 +68,7 @@ def evaluate(
     first option wins, and accuracy says less than it seems (coarse logits do this). A group of tasks has
     lm-eval's value and no interval.
 
-    Raises ConfigError for a task that lm-eval does not know or cannot load.
+    Raises ConfigError for a task that lm-eval does not know, cannot load or cannot ask this model.
     """
     if config.apply_chat_template and tokenizer.chat_template is None:
         raise ConfigError(
@@ -87,13 +85,15 @@ def evaluate(
         pretrained=model,
         tokenizer=tokenizer,
         batch_size=config.batch_size,
-        max_length=config.max_length,
+        max_length=_max_length(model, config.max_length),
         softmax_dtype="float32",
         chat_template_args={"date_string": TEMPLATE_DATE},
     )
     results = run(
         lm=language_model,
-        task_dict=_loaded(names, config),
+        task_dict=harness_tasks.load(
+            names, Path(config.include_path), num_fewshot=config.num_fewshot, seed=config.seed
+        ),
         limit=config.limit,
         bootstrap_iters=0,
         log_samples=True,
@@ -104,58 +104,9 @@ def evaluate(
     return {"tasks": tasks | groups}
 
 
-def _loaded(names: Sequence[str], config: Config) -> Any:
-    """The tasks as lm-eval runs them, with their few-shot settings."""
-    from lm_eval.tasks import TaskManager
-
-    local = {name: artifacts.TASKS / f"{name}.yaml" for name in artifacts.read_json(artifacts.TASK_NAMES)}
-    remote = [name for name in names if name not in local]
-    manager = TaskManager(include_defaults=bool(remote))  # the index of all tasks takes seconds
-    _require_known(remote, [*local, *manager.all_tasks])
-    try:
-        loaded = manager.load([*(_local_task(local[name]) for name in names if name in local), *remote])
-    except (ConnectionError, FileNotFoundError, ImportError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(
-            f"{PARAMS}: capabilities.tasks: lm-eval cannot load {', '.join(remote)}: {reason}; "
-            "see to what it asks for, or take the task out."
-        ) from None
-    for name, task in loaded["tasks"].items():
-        if getattr(task, "UNSAFE_CODE", False) or getattr(task, "MULTIMODAL", False):
-            raise ConfigError(f"{PARAMS}: capabilities.tasks: {name} needs pictures or runs code; take it out.")
-        _set_fewshot(task, config)
-    return loaded
-
-
-def _set_fewshot(task: Any, config: Config) -> None:
-    task.set_fewshot_seed(seed=config.seed)
-    own = task.get_config("num_fewshot")
-    if own is None or (own != 0 and config.num_fewshot is not None):
-        task.set_config(key="num_fewshot", value=config.num_fewshot or 0)
-
-
-def _require_known(names: Sequence[str], known: Sequence[str]) -> None:
-    for name in names:
-        if name not in known:
-            close = ", ".join(map(repr, difflib.get_close_matches(name, known, n=3)))
-            hint = f" Did you mean {close}?" if close else ""
-            raise ConfigError(
-                f"{PARAMS}: capabilities.tasks: no task {name!r}.{hint} `lm-eval ls tasks` lists them all."
-            )
-
-
-def _local_task(file: Path) -> dict[str, Any]:
-    # Rows in memory: `datasets` would copy the file to a cache outside the project and report a download.
-    return {**YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")), "custom_dataset": _rows_of}
-
-
-def _rows_of(data_files: dict[str, str], **_: object) -> dict[str, Any]:
-    from datasets import Dataset
-
-    return {
-        split: Dataset.from_list([values for _, values in rows.read_json_lines(Path(path))])
-        for split, path in data_files.items()
-    }
+def _max_length(model: "PreTrainedModel", most: int) -> int:
+    reads = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return most if reads is None else min(most, reads)
 
 
 def _task(name: str, results: dict[str, Any]) -> dict[str, dict[str, Interval]]:

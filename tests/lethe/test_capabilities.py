@@ -1,6 +1,5 @@
 import json
 import socket
-import types
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ ITEMS = [
 ]
 SETTINGS: dict[str, Any] = {
     "tasks": [],
+    "include_path": "tasks",
     "compute_dtype": "float32",
     "batch_size": 2,
     "max_length": 200,
@@ -40,6 +40,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory whose prepared data bring the task ``harp``."""
     monkeypatch.chdir(tmp_path)
     write_tasks("harp", ITEMS)
+    (tmp_path / "tasks").mkdir()
     return tmp_path
 
 
@@ -139,40 +140,6 @@ def test_without_any_task_the_result_says_so_and_no_model_is_needed(workspace: P
     assert capabilities.measure(Path("no/such/model"), config()) == {"tasks": {}}
 
 
-@pytest.fixture
-def shipped_tasks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of lm-eval's own tasks, without the seconds that it takes to list them."""
-    import lm_eval.tasks
-
-    names = ["mmlu", "mmlu_anatomy", "wmdp_bio"]
-
-    def load(tasks: list[Any]) -> Any:
-        raise ConnectionError("no route\nto the hub")
-
-    manager = types.SimpleNamespace(all_tasks=names, load=load)
-    monkeypatch.setattr(lm_eval.tasks, "TaskManager", lambda include_defaults: manager)
-    return names
-
-
-def test_an_unknown_task_is_refused_with_the_nearest_one(workspace: Path, shipped_tasks: list[str]) -> None:
-    with pytest.raises(ConfigError, match=r"capabilities\.tasks: no task 'mmlv'\. Did you mean 'mmlu'"):
-        evaluate(tasks=["mmlv"])
-    with pytest.raises(ConfigError, match=r"no task 'harq'\. Did you mean 'harp'"):
-        evaluate(tasks=["harq"])
-
-
-def test_a_task_that_the_hub_does_not_give_is_one_line(workspace: Path, shipped_tasks: list[str]) -> None:
-    with pytest.raises(ConfigError, match="cannot load wmdp_bio: no route to the hub; ") as caught:
-        evaluate(tasks=["wmdp_bio"])
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.slow
-def test_lm_eval_knows_its_own_tasks_and_no_others(workspace: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no task 'mmlu_anatomi'\. Did you mean 'mmlu_anatomy'"):
-        evaluate(tasks=["mmlu_anatomi"])
-
-
 def test_a_chat_template_that_the_tokenizer_does_not_have_is_refused(workspace: Path) -> None:
     import copy
 
@@ -218,6 +185,15 @@ def test_a_metric_that_is_no_share_of_questions_has_a_value_and_no_interval() ->
 def test_a_metric_without_a_number_is_missing_not_zero() -> None:
     found = {"sample_len": 3, "f1,strict": float("nan")}
     assert capabilities._metrics(found, [])["f1,strict"]["value"] is None
+
+
+@pytest.mark.parametrize(("most", "read"), [(2048, 512), (100, 100)])
+def test_a_model_is_given_no_more_than_it_reads_and_no_more_than_it_may(most: int, read: int) -> None:
+    from tests.tiny import tiny_model
+
+    model = tiny_model()
+    assert model.config.max_position_embeddings == 512
+    assert capabilities._max_length(model, most) == read
 
 
 def test_the_stage_writes_the_result_of_the_named_checkpoint(workspace: Path) -> None:
