@@ -20,30 +20,35 @@ class Mask:
     """Which weights of a model may move. Whole parameters that stay are frozen, parts of parameters are gated."""
 
     def __init__(self, model: nn.Module, movable: Movable) -> None:
-        self._parts: list[tuple[nn.Parameter, Tensor]] = []
+        self._choices: dict[nn.Parameter, Tensor] = {}
         self._before: list[Tensor] = []
         self.select(model, movable)
 
     def select(self, model: nn.Module, movable: Movable) -> None:
         """Take this choice from now on."""
-        self._parts = []
+        self._choices = {}
         for name, parameter in model.named_parameters():
             choice = movable[name]
             parameter.requires_grad_(isinstance(choice, Tensor) or choice)
             if isinstance(choice, Tensor):
-                self._parts.append((parameter, choice))
+                self._choices[parameter] = choice
+
+    def gated(self, parameter: nn.Parameter, value: Tensor | None) -> Tensor | None:
+        """A gradient or step of a parameter where it may move, zero elsewhere; itself where all of it may."""
+        choice = self._choices.get(parameter)
+        return value if choice is None or value is None else value * choice
 
     def gate(self) -> None:
         """Take the gradient from what stays, and remember where it is; before clipping and the optimizer's step."""
-        self._before = [parameter.detach().clone() for parameter, _ in self._parts]
-        for parameter, choice in self._parts:
+        self._before = [parameter.detach().clone() for parameter in self._choices]
+        for parameter, choice in self._choices.items():
             if parameter.grad is not None:
                 parameter.grad.mul_(choice)
 
     def restore(self) -> None:
         """Put what stays back where it was before the step."""
         with torch.no_grad():
-            for (parameter, choice), before in zip(self._parts, self._before, strict=True):
+            for (parameter, choice), before in zip(self._choices.items(), self._before, strict=True):
                 parameter.copy_(torch.where(choice, parameter, before))
 
 

@@ -1,12 +1,15 @@
 """What a rule of training may know of the step that it stands in, and what it may remember until the next."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from lethe import distribution
+
+#: One tensor a parameter, in order; None where no loss reaches it.
+Gradient = Iterable[Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -45,44 +48,45 @@ def inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
     return float(torch.stack(products).sum())
 
 
-def geometry(combined: Sequence[Tensor], forget: Sequence[Tensor], retain: Sequence[Tensor]) -> dict[str, float]:
-    """Norms of the two gradients, and how far the step goes down each: an inner product below 0 says who pays."""
+def geometry(combined: Gradient, tasks: Mapping[str, Gradient]) -> dict[str, float]:
+    """The norm of each task's gradient, and how far the step goes down it: a product below 0 says who pays.
+
+    Combined and tasks' gradients are those of the weights that may move, zero at elements that a mask keeps: so are
+    these norms, ``gradient_norm`` and the products, and no product is above that of its two norms. The step is the
+    combined gradient before clipping and the optimizer's rule.
+    """
     products = [
-        _products((ours, ours), (theirs, theirs), (step, ours), (step, theirs))
-        for step, ours, theirs in zip(combined, forget, retain, strict=True)
+        _products(*((one, one) for one in gradients), *((step, one) for one in gradients))
+        for step, *gradients in zip(combined, *tasks.values(), strict=True)
     ]
-    forget_square, retain_square, along_forget, along_retain = torch.stack(products).sum(0).tolist()
-    return {
-        "forget_gradient_norm": forget_square**0.5,
-        "retain_gradient_norm": retain_square**0.5,
-        "step_along_forget": along_forget,
-        "step_along_retain": along_retain,
-    }
+    found = torch.stack(products).sum(0).tolist()
+    norms = {f"{name}_gradient_norm": square**0.5 for name, square in zip(tasks, found, strict=False)}
+    return norms | {f"step_along_{name}": product for name, product in zip(tasks, found[len(tasks) :], strict=True)}
 
 
 def geometry_of_sum(
-    parameters: Sequence[nn.Parameter], weighed_retain: Sequence[Tensor], forget_weight: float, retain_weight: float
+    combined: Gradient, weighed_retain: Gradient, forget_weight: float, retain_weight: float
 ) -> dict[str, float]:
-    """The same numbers where ``parameter.grad`` is the weighted sum, of which ``weighed_retain`` is a part.
+    """The same numbers where the step is the weighted sum, of which ``weighed_retain`` is a part.
 
     The other part is their difference, as exact as fp32 is beside the larger of the two. A gradient whose weight is 0
     has left no trace in the sum, and its numbers are left out.
     """
-    parts = (
-        (parameter.grad - part, part)
-        for parameter, part in zip(parameters, weighed_retain, strict=True)
-        if parameter.grad is not None
-    )
+    parts = ((step - part, part) for step, part in zip(combined, weighed_retain, strict=True) if step is not None)
     products = [_products((ours, ours), (ours, theirs), (theirs, theirs)) for ours, theirs in parts]
     forget_square, product, retain_square = torch.stack(products).sum(0).tolist()
-    numbers = {}
-    if forget_weight:
-        numbers["forget_gradient_norm"] = forget_square**0.5 / forget_weight
-        numbers["step_along_forget"] = (forget_square + product) / forget_weight
-    if retain_weight:
-        numbers["retain_gradient_norm"] = retain_square**0.5 / retain_weight
-        numbers["step_along_retain"] = (retain_square + product) / retain_weight
-    return numbers
+    numbers = _along("forget", forget_square, product, forget_weight) if forget_weight else {}
+    return numbers | (_along("retain", retain_square, product, retain_weight) if retain_weight else {})
+
+
+def geometry_alone(combined: Gradient, weight: float) -> dict[str, float]:
+    """The same numbers where the step is the forget gradient times its weight, and there is no other."""
+    square = torch.stack([_products((step, step)) for step in combined if step is not None]).sum().item()
+    return _along("forget", square, 0.0, weight) if weight else {}
+
+
+def _along(task: str, square: float, product: float, weight: float) -> dict[str, float]:
+    return {f"{task}_gradient_norm": square**0.5 / weight, f"step_along_{task}": (square + product) / weight}
 
 
 def _products(*pairs: tuple[Tensor, Tensor]) -> Tensor:

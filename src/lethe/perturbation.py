@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,20 @@ def backward(pieces: Pieces, weight: float = 1.0) -> float:
         (value if weight == 1 else weight * value).backward()
         total += value.item()
     return total
+
+
+def backward_together(forget: Tensor, retain: Tensor, parameters: list[nn.Parameter]) -> list[Tensor]:
+    """Add the gradient of the sum of two losses to ``parameter.grad``, and return that of ``retain`` alone.
+
+    The backward of ``forget`` begins with the gradient of ``retain`` in place. So each weight adds up its terms in the
+    order of one backward of the sum, and the result is the same to the last bit, tied embeddings included.
+    """
+    alone = torch.autograd.grad(retain, parameters, allow_unused=True)
+    reached = [pair for pair in zip(parameters, alone, strict=True) if pair[1] is not None]
+    torch.autograd.backward(
+        [forget, *(parameter for parameter, _ in reached)], [torch.ones_like(forget), *(part for _, part in reached)]
+    )
+    return [torch.zeros_like(one) if part is None else part for one, part in zip(parameters, alone, strict=True)]
 
 
 def loss(pieces: Pieces) -> float:
@@ -67,6 +82,25 @@ def add_to_gradients(parameters: Sequence[nn.Parameter], values: Sequence[Tensor
     """Add one tensor to each ``parameter.grad``."""
     for parameter, value in zip(parameters, values, strict=True):
         parameter.grad = value if parameter.grad is None else parameter.grad.add_(value)
+
+
+@contextmanager
+def gradients_where_reached(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Afterwards a parameter has a gradient, zeros if need be, where a backward inside computed one, and else None."""
+    found: set[int] = set()
+
+    def reach(index: int, _: Tensor) -> None:
+        found.add(index)
+
+    handles = [parameter.register_hook(partial(reach, index)) for index, parameter in enumerate(parameters)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+    for index, parameter in enumerate(parameters):
+        here = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        parameter.grad = here if index in found else None
 
 
 def norm(tensors: Sequence[Tensor]) -> float:

@@ -4,10 +4,10 @@ Gradients are accumulated over the whole window, and summed over all processes, 
 them: combining the pieces one by one would be another algorithm.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,14 @@ class Setting:
     pad: int
     memory: dict[str, Tensor]
     mask: Mask
+
+
+class _Taken(NamedTuple):
+    """A loss over the whole window, its gradient, zeros where it has none, and which weights it reaches."""
+
+    loss: float
+    gradient: list[Tensor]
+    reached: list[bool]
 
 
 def gradients(setting: Setting) -> Gradients:
@@ -156,24 +164,13 @@ def _joint(setting: Setting, step: int) -> dict[str, float]:
         if len(weighed) == 1:
             weighed[0].backward()
         else:
-            retain = _added(retain, _backward_together(weighed[0], weighed[1], parameters))
+            retain = _added(retain, perturbation.backward_together(weighed[0], weighed[1], parameters))
         sums = [total + value.item() for total, value in zip(sums, values, strict=True)]
     numbers = dict(zip(LOSSES, sums, strict=False))
-    return numbers if retain is None else numbers | moments.geometry_of_sum(parameters, retain, *weights)
-
-
-def _backward_together(forget: Tensor, retain: Tensor, parameters: list[nn.Parameter]) -> list[Tensor]:
-    """Add the gradient of the sum of two losses to ``parameter.grad``, and return that of ``retain`` alone.
-
-    The backward of ``forget`` begins with the gradient of ``retain`` in place. So each weight adds up its terms in the
-    order of one backward of the sum, and the result is the same to the last bit, tied embeddings included.
-    """
-    alone = torch.autograd.grad(retain, parameters, allow_unused=True)
-    reached = [pair for pair in zip(parameters, alone, strict=True) if pair[1] is not None]
-    torch.autograd.backward(
-        [forget, *(parameter for parameter, _ in reached)], [torch.ones_like(forget), *(part for _, part in reached)]
-    )
-    return [torch.zeros_like(one) if part is None else part for one, part in zip(parameters, alone, strict=True)]
+    whole = _gated(setting, [parameter.grad for parameter in parameters])
+    if retain is None:
+        return numbers | moments.geometry_alone(whole, weights[0])
+    return numbers | moments.geometry_of_sum(whole, _gated(setting, retain), *weights)
 
 
 def _added(before: list[Tensor] | None, more: list[Tensor]) -> list[Tensor]:
@@ -182,18 +179,10 @@ def _added(before: list[Tensor] | None, more: list[Tensor]) -> list[Tensor]:
 
 def _summed(setting: Setting, step: int) -> dict[str, float]:
     """The same for several processes: a sharded weight has no gradient but that of a backward of its own."""
-    parameters = movable(setting.model)
     weights = (setting.point.combiner.config.forget_weight, setting.point.combiner.config.retain_weight)
-    found, sums, reached = [], [], [False] * len(parameters)
-    for pieces in terms(setting, step):
-        sums.append(distribution.total(perturbation.backward(pieces)))
-        reached = [one or parameter.grad is not None for one, parameter in zip(reached, parameters, strict=True)]
-        found.append(_all_taken(parameters))
-    combined = [_weighted_sum(weights, parts) for parts in zip(*found, strict=True)]
-    for parameter, gradient, is_reached in zip(parameters, combined, reached, strict=True):
-        parameter.grad = gradient if is_reached else None  # zeros would let weight decay at it
-    numbers = dict(zip(LOSSES, sums, strict=False))
-    return numbers if len(found) == 1 else numbers | moments.geometry(combined, *found)
+    found = [_taken(setting, partial(perturbation.backward, pieces)) for pieces in terms(setting, step)]
+    combined = [_weighted_sum(weights, parts) for parts in zip(*(one.gradient for one in found), strict=True)]
+    return _put(setting, combined, **dict(zip(("forget", "retain"), found, strict=False)))
 
 
 def _weighted_sum(weights: Sequence[float], parts: Sequence[Tensor]) -> Tensor:
@@ -203,20 +192,12 @@ def _weighted_sum(weights: Sequence[float], parts: Sequence[Tensor]) -> Tensor:
 
 def _separate(setting: Setting, step: int) -> dict[str, float]:
     """Two gradients, one for each objective over the whole window, and then the combiner, in place."""
-    parameters = movable(setting.model)
     forget_pieces, retain_pieces = terms(setting, step)
-    forget_loss = _forget_backward(setting, forget_pieces, step)
-    forget = _all_taken(parameters)
-    retain_loss = distribution.total(perturbation.backward(retain_pieces))
-    retain = _all_taken(parameters)
-    _refresh_mask(setting, step, forget)
-    kept = [gradient.clone() for gradient in forget]  # the combiner writes over the other
-    moment = Moment(step, forget_loss, retain_loss, setting.memory)
-    combined = _combine(setting, forget, retain, moment)
-    for parameter, gradient in zip(parameters, combined, strict=True):
-        parameter.grad = gradient
-    numbers = dict(zip(LOSSES, (forget_loss, retain_loss), strict=True)) | moment.numbers
-    return numbers | moments.geometry(combined, kept, retain)
+    forget = _taken(setting, partial(_forget_backward, setting, forget_pieces, step))
+    retain = _taken(setting, partial(perturbation.backward, retain_pieces))
+    _refresh_mask(setting, step, forget.gradient)
+    combined, numbers = _combine(setting, step, forget, retain)
+    return _put(setting, combined, forget=forget, retain=retain) | numbers
 
 
 def _in_turn(setting: Setting, step: int) -> dict[str, float]:
@@ -225,21 +206,30 @@ def _in_turn(setting: Setting, step: int) -> dict[str, float]:
     turn = "forget" if alone else combiner.module.turn(step, combiner.config)
     pieces = terms(setting, step)[0 if turn == "forget" else 1]
     if turn == "forget":
-        loss = _forget_backward(setting, pieces, step)
+        mine = _taken(setting, partial(_forget_backward, setting, pieces, step))
+        _refresh_mask(setting, step, mine.gradient)
     else:
-        loss = distribution.total(perturbation.backward(pieces))
-    parameters = movable(setting.model)
-    mine = _all_taken(parameters)
-    if turn == "forget":
-        _refresh_mask(setting, step, mine)
-    nothing = [torch.zeros_like(gradient) for gradient in mine]
-    pair = (mine, nothing) if turn == "forget" else (nothing, mine)
-    both = (loss, 0.0) if turn == "forget" else (0.0, loss)
-    moment = Moment(step, *both, setting.memory)
-    combined = _combine(setting, *pair, moment)
-    for parameter, gradient in zip(parameters, combined, strict=True):
-        parameter.grad = gradient
-    return {f"{turn}_loss": loss, **moment.numbers}
+        mine = _taken(setting, partial(perturbation.backward, pieces))
+    nothing = _Taken(0.0, [torch.zeros_like(gradient) for gradient in mine.gradient], mine.reached)
+    combined, numbers = _combine(setting, step, *((mine, nothing) if turn == "forget" else (nothing, mine)))
+    return _put(setting, combined, **{turn: mine}) | numbers
+
+
+def _put(setting: Setting, combined: list[Tensor], **tasks: _Taken) -> dict[str, float]:
+    """Make it the gradient of the step, and tell of it and of the tasks that it is made of.
+
+    What no task reaches gets none: zeros would let weight decay at it.
+    """
+    reached = [any(either) for either in zip(*(task.reached for task in tasks.values()), strict=True)]
+    for parameter, gradient, is_reached in zip(movable(setting.model), combined, reached, strict=True):
+        parameter.grad = gradient if is_reached else None
+    told = {f"{name}_loss": task.loss for name, task in tasks.items()}
+    parts = {name: _gated(setting, task.gradient) for name, task in tasks.items()}
+    return told | moments.geometry(_gated(setting, combined), parts)
+
+
+def _gated(setting: Setting, tensors: Sequence[Tensor | None]) -> Iterator[Tensor | None]:
+    return map(setting.mask.gated, movable(setting.model), tensors)
 
 
 def _refresh_mask(setting: Setting, step: int, forget: list[Tensor]) -> None:
@@ -278,23 +268,30 @@ def _sampled_gradient(setting: Setting, step: int) -> tuple[list[Tensor], int]:
     return _all_taken(movable(setting.model)), count
 
 
-def _combine(setting: Setting, forget: list[Tensor], retain: list[Tensor], moment: Moment) -> list[Tensor]:
-    combiner = setting.point.combiner
-    return list(combiner.module.combine(forget, retain, combiner.config, moment))
+def _combine(setting: Setting, step: int, forget: _Taken, retain: _Taken) -> tuple[list[Tensor], dict[str, float]]:
+    combiner, moment = setting.point.combiner, Moment(step, forget.loss, retain.loss, setting.memory)
+    kept = [gradient.clone() for gradient in forget.gradient]  # the combiner writes over the other
+    return list(combiner.module.combine(kept, retain.gradient, combiner.config, moment)), moment.numbers
 
 
 def _forget_backward(setting: Setting, pieces: list[Piece], step: int) -> float:
     wrapper = setting.point.gradient_wrapper
     if wrapper is None:
-        return distribution.total(perturbation.backward(pieces))
+        return perturbation.backward(pieces)
     context = replace(setting.context, step=step)
-    return float(wrapper.module.backward(pieces, setting.model, wrapper.config, context))
+    with perturbation.gradients_where_reached(movable(setting.model)):
+        return float(wrapper.module.backward(pieces, setting.model, wrapper.config, context))
+
+
+def _taken(setting: Setting, backward: Callable[[], float]) -> _Taken:
+    parameters = movable(setting.model)
+    loss = distribution.total(backward())
+    reached = [parameter.grad is not None for parameter in parameters]
+    return _Taken(loss, _all_taken(parameters), reached)
 
 
 def _all_taken(parameters: list[nn.Parameter]) -> list[Tensor]:
-    return distribution.reduced([_taken(parameter) for parameter in parameters])
-
-
-def _taken(parameter: nn.Parameter) -> Tensor:
-    gradient, parameter.grad = parameter.grad, None
-    return torch.zeros_like(parameter) if gradient is None else gradient
+    found = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
+    for parameter in parameters:
+        parameter.grad = None
+    return distribution.reduced(found)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lethe import registry
+from lethe import registry, unlearning
 from tests import small_recipes, unlearned
 from tests.contracts import shipped
 from tests.encoded import examples
@@ -121,3 +121,17 @@ def test_small_batches_accumulated_give_the_step_of_one_large_batch(combiner, re
     whole = step_gradient(point(combiner, retain, batch_size=4, accumulation=1))
     pieces = step_gradient(point(combiner, retain, batch_size=1, accumulation=4))
     assert (pieces - whole).norm() <= 1e-4 * whole.norm()
+
+
+@combiners
+def test_weights_that_no_loss_reaches_keep_every_bit_through_weight_decay(combiner, tmp_path):
+    parts = {"forget_objective": "rmu", "retain_objective": "activation_mse"}
+    layer_0 = {part: small_recipes.component(part, name, layer=0) for part, name in parts.items()}
+    model = tiny_model()
+    given = unlearned.material(model, examples([("lose?", "xyz")] * 2), examples([("keep?", "abc")] * 2), tmp_path)
+    settings = small_recipes.training(steps=3, batch_size=2)
+    unlearning.train(model, given, small_recipes.recipe(**layer_0, combiner=combiner, training=settings))
+    before = dict(tiny_model().named_parameters())
+    moved = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
+    assert "model.layers.0.mlp.down_proj.weight" in moved
+    assert not any(name.startswith(("model.layers.1.", "model.norm.", "lm_head.")) for name in moved)

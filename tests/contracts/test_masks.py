@@ -217,6 +217,16 @@ def test_a_mask_takes_no_pass_before_training_that_its_first_step_repeats(name, 
 
 
 @every_mask
+@pytest.mark.parametrize("combiner", ["sum", "pcgrad"])
+def test_no_product_in_the_curve_is_above_that_of_its_norms(name, changes, combiner, unlearn):
+    curve = unlearn(tiny_model(), component("mask", name, **changes), steps=2, parts={"combiner": combiner})
+    for entry in curve:
+        for task in ("forget", "retain"):
+            bound = entry["gradient_norm"] * entry[f"{task}_gradient_norm"]
+            assert abs(entry[f"step_along_{task}"]) <= bound * (1 + 1e-5)
+
+
+@every_mask
 def test_only_a_mask_that_asks_for_a_retain_signal_hangs_on_retain_rows(name, changes, unlearn, watched):
     mask, choices, _ = watched(name, changes)
     unlearn(tiny_model(), mask, "here", steps=1)

@@ -1,6 +1,7 @@
 """What every wrapper of the forget gradient owes."""
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 import torch
@@ -121,6 +122,20 @@ def test_all_passes_of_a_step_draw_the_same_dropout(name):
     times, changes = NEARLY[name]
     plain, found = step(with_dropout(), None)[1], step(with_dropout(), component("wrapper", name, **changes))[1]
     assert (found - times * plain).norm() <= 1e-2 * plain.norm()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "tar"])  # its adversary reaches every weight
+@pytest.mark.parametrize("strength", [None, {}])
+def test_what_the_forget_loss_does_not_reach_gets_no_gradient(name, strength):
+    model = tiny_model()
+    changes = NOTHING[name] if strength is None else STRONG.get(name, {})
+    rmu = component("forget_objective", "rmu", layer=0)
+    point = replace(forget_only(component("wrapper", name, **changes)), forget_objective=rmu)
+    unlearned.step_gradients(model, FORGET, RETAIN, point)(0)
+    for parameter in model.model.layers[0].parameters():
+        assert parameter.grad is not None
+    if name != "ilu" or strength is None:  # its rows go through the whole model
+        assert all(parameter.grad is None for parameter in model.model.layers[1].parameters())
 
 
 @pytest.mark.parametrize("name", [name for name in NOTHING if NOTHING[name]])

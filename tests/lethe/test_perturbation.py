@@ -66,3 +66,15 @@ def test_a_second_pass_draws_the_same():
     first = torch.rand(3)
     draws.again()
     assert torch.equal(torch.rand(3), first)
+
+
+def test_what_a_backward_reaches_has_a_gradient_of_zeros_if_need_be_and_all_else_has_none():
+    reached, dropped, untouched = (torch.ones(2, requires_grad=True) for _ in range(3))
+    parameters = [reached, dropped, untouched]
+    with perturbation.gradients_where_reached(parameters):
+        (2 * reached + dropped).sum().backward()
+        dropped.grad, untouched.grad = None, torch.zeros(2)
+    assert reached.grad.tolist() == [2, 2]
+    assert dropped.grad.tolist() == [0, 0]
+    assert untouched.grad is None
+    assert not any(parameter._backward_hooks for parameter in parameters)

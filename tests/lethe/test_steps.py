@@ -32,11 +32,11 @@ def tied_model():
     return model
 
 
-def setting_of(model, point, forget=FORGET, retain=RETAIN):
-    given = unlearned.material(model, forget, retain, Path("unused"))
+def setting_of(model, point, movable=None):
+    given = unlearned.material(model, FORGET, RETAIN, Path("unused"))
     context = unlearning.context(model, given, point)
-    mask = Mask(model, {name: True for name, _ in model.named_parameters()})
-    return steps.Setting(model, point, forget, retain, context, unlearned.PAD, {}, mask)
+    mask = Mask(model, movable or {name: True for name, _ in model.named_parameters()})
+    return steps.Setting(model, point, FORGET, RETAIN, context, unlearned.PAD, {}, mask)
 
 
 def gradients_of(model):
@@ -93,3 +93,61 @@ def test_a_gradient_of_weight_zero_has_no_numbers_in_a_joint_step(weights, left_
     numbers = steps.gradients(setting_of(tiny_model(), weighed(*weights, batch_size=4)))(0)
     told = GEOMETRY & set(numbers)
     assert told == {name for name in GEOMETRY if left_out not in name}
+
+
+def half_of(model):
+    """Of each parameter every other element, drawn."""
+    generator = torch.Generator().manual_seed(7)
+    return {name: torch.rand(p.shape, generator=generator) < 0.5 for name, p in model.named_parameters()}
+
+
+def gradient_of(setting, task, gate):
+    """The gradient of a task at the elements that may move, as one long vector."""
+    model = setting.model
+    model.zero_grad(set_to_none=True)
+    torch.stack([piece() for piece in steps.terms(setting, 0)[task]]).sum().backward()
+    gated = [(parameter.grad * gate[name]).flatten() for name, parameter in model.named_parameters()]
+    return torch.cat(gated).double()
+
+
+@pytest.mark.parametrize("combiner", ["sum", "pcgrad", "sago"])
+def test_under_a_partial_mask_all_numbers_are_of_the_elements_that_may_move(combiner):
+    model = tiny_model()
+    point = recipe(forget_objective="grad_ascent", combiner=combiner, training=training(batch_size=4))
+    choice = half_of(model)
+    setting = setting_of(model, point, choice)
+    numbers = steps.gradients(setting)(0)
+    setting.mask.gate()
+    step = whole_gradient(model)
+    assert 0 < step.count_nonzero() < step.numel()
+    for task, name in enumerate(("forget", "retain")):
+        gradient = gradient_of(setting, task, choice)
+        assert numbers[f"{name}_gradient_norm"] == pytest.approx(gradient.norm().item(), rel=1e-5)
+        assert numbers[f"step_along_{name}"] == pytest.approx((step @ gradient).item(), rel=1e-4)
+
+
+@pytest.mark.parametrize(("step", "turn"), [(0, "forget"), (1, "retain")])
+def test_a_turn_tells_what_there_is_of_its_gradient(step, turn):
+    # With weight w the step is w g: its product with g is w ‖g‖².
+    weights = {"forget": FORGET_WEIGHT, "retain": RETAIN_WEIGHT}
+    combiner = component("combiner", "alternate", **{f"{name}_weight": weight for name, weight in weights.items()})
+    model = tiny_model()
+    point = recipe(forget_objective="grad_ascent", combiner=combiner, training=training(batch_size=4))
+    numbers = steps.gradients(setting_of(model, point))(step)
+    assert set(numbers) == {f"{turn}_loss", f"{turn}_gradient_norm", f"step_along_{turn}"}
+    length = whole_gradient(model).norm().item() / weights[turn]
+    assert numbers[f"{turn}_gradient_norm"] == pytest.approx(length, rel=1e-5)
+    assert numbers[f"step_along_{turn}"] == pytest.approx(weights[turn] * length**2, rel=1e-5)
+
+
+@pytest.mark.parametrize("wrapper", [None, "sam"])
+def test_a_step_that_only_forgets_tells_its_norm_and_its_product(wrapper):
+    combiner = component("combiner", "sum", forget_weight=FORGET_WEIGHT, retain_weight=0.0)
+    parts = {"combiner": combiner, "wrapper": wrapper, "retain_objective": None, "retain_rows": None}
+    model = tiny_model()
+    point = recipe(forget_objective="grad_ascent", training=training(batch_size=4), **parts)
+    numbers = steps.gradients(setting_of(model, point))(0)
+    assert set(numbers) == {"forget_loss", "forget_gradient_norm", "step_along_forget"}
+    length = whole_gradient(model).norm().item() / FORGET_WEIGHT
+    assert numbers["forget_gradient_norm"] == pytest.approx(length, rel=1e-5)
+    assert numbers["step_along_forget"] == pytest.approx(FORGET_WEIGHT * length**2, rel=1e-5)
