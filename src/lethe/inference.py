@@ -25,7 +25,7 @@ UNATTACKED = "none"  # the condition in which the model is as it was released
 _SECONDS_BETWEEN_PROGRESS_LINES = 10.0
 _ANSWERS_A_PREFIX = 12  # that share one tree: more would read the prefix less often, but wider attention costs more
 
-Answerer = Callable[[list[list[int]]], list[list[int]]]  # from prompts to the tokens that follow
+Answerer = Callable[..., list[list[int]]]  # from prompts and max_new_tokens to the tokens that follow
 Item = TypeVar("Item")
 
 
@@ -37,7 +37,8 @@ class Config(Section):
     generate_paraphrased: bool  # generate an answer to the paraphrased question, too
     generate_under_attack: bool  # generate under every condition, not in the unattacked one alone
     not_generated: list[str]  # splits that are scored alone; metrics of generated answers are missing there
-    prefix_tokens: PositiveInt | None  # of a text, to be continued; null: texts are not continued
+    # Of a text, to be continued; null: only a text that brings its own beginning is continued.
+    prefix_tokens: PositiveInt | None
     recall_shots: PositiveInt | None  # holdout questions in the prefix of ReCaLL; null: without ReCaLL
     gradient_norms: bool  # a backward pass for each answer of forget and holdout, under every condition
 
@@ -67,15 +68,14 @@ def ask(
     )
     at_once = teacher_forcing.tokens_at_once(model, config.batch_tokens)
     plan = _forests(targets, at_once, trees=_reads_trees(model, targets, pad=pad), pad=pad)
-    answer = _answerer(model, tokenizer, prompts, max_new_tokens=encoding.max_new_tokens)
+    answer = _answerer(model, tokenizer, prompts)
     said = Records([], [])
     for condition in conditions:
         said.likelihoods.extend(_likelihoods(model, targets, plan, condition))
         if config.gradient_norms:
             said.gradients.extend(_gradients(model, targets, condition, pad=pad))
         if condition == UNATTACKED or config.generate_under_attack:
-            lengths = [len(prompt.ids) + encoding.max_new_tokens for prompt in prompts]
-            batched = batches.by_token_budget(lengths, config.batch_tokens)
+            batched = _batches(prompts, config.batch_tokens)
             said.generations.extend(_generations(tokenizer, prompts, batched, answer, condition))
     return said
 
@@ -119,9 +119,17 @@ def _reads_trees(model: PreTrainedModel, targets: Sequence[Target], *, pad: int)
     return reads
 
 
-def _answerer(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], *, max_new_tokens: int
-) -> Answerer:
+def _batches(prompts: Sequence[Prompt], batch_tokens: int) -> list[list[int]]:
+    """Indices of prompts that are answered together: those with the same limit of new tokens, within the budget."""
+    found: list[list[int]] = []
+    for limit in sorted({prompt.max_new_tokens for prompt in prompts}):
+        mine = [index for index, prompt in enumerate(prompts) if prompt.max_new_tokens == limit]
+        lengths = [len(prompts[index].ids) + limit for index in mine]
+        found += [[mine[place] for place in batch] for batch in batches.by_token_budget(lengths, batch_tokens)]
+    return found
+
+
+def _answerer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> Answerer:
     stop, pad = generation.stop_tokens(model, tokenizer), tokenizer.pad_token_id
     greedy = generation.greedy
     if not generation.keeps_its_own_cache(model, [prompt.ids for prompt in prompts], stop=stop, pad=pad):
@@ -129,7 +137,7 @@ def _answerer(
             "%s does not answer from our cache as the library does; generating by it, slower", type(model).__name__
         )
         greedy = generation.greedy_by_library
-    return functools.partial(greedy, model, stop=stop, max_new_tokens=max_new_tokens, pad=pad)
+    return functools.partial(greedy, model, stop=stop, pad=pad)
 
 
 def _forests(targets: Sequence[Target], batch_tokens: int, *, trees: bool, pad: int) -> list[Forest]:
@@ -207,14 +215,15 @@ def _generations(
 ) -> list[Generation]:
     texts: dict[int, str] = {}
     for batch in _with_progress(plan, f"{condition}: generating"):
-        tokens = answer([prompts[index].ids for index in batch])
+        limit = prompts[batch[0]].max_new_tokens
+        tokens = answer([prompts[index].ids for index in batch], max_new_tokens=limit)
         texts.update(zip(batch, tokenizer.batch_decode(tokens, skip_special_tokens=True), strict=True))
     return [_generation(prompt, texts[index], condition) for index, prompt in enumerate(prompts)]
 
 
 def _generation(prompt: Prompt, text: str, condition: str) -> Generation:
-    row = prompt.row
-    return Generation(condition, str(row.subset), row.id, row.cluster, prompt.field, text.strip(), prompt.reference)
+    row, references = prompt.row, (prompt.reference, prompt.whole_reference)
+    return Generation(condition, str(row.subset), row.id, row.cluster, prompt.field, text.strip(), *references)
 
 
 def _with_progress(batches: Sequence[Item], title: str) -> Iterator[Item]:

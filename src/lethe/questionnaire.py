@@ -29,12 +29,17 @@ class Target:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the model goes on from; ``field`` is the field of the row that asks, ``reference`` the true answer."""
+    """What the model goes on from, by at most ``max_new_tokens``; ``field`` is the field of the row that asks.
+
+    ``reference`` is the true answer, ``whole_reference`` that of a text (``records.Generation``).
+    """
 
     row: Row
     field: str
     ids: list[int]
+    max_new_tokens: int
     reference: str
+    whole_reference: str = ""
 
 
 def targets(tokenizer: PreTrainedTokenizerBase, rows: Iterable[Row], encoding: Encoding) -> list[Target]:
@@ -85,12 +90,14 @@ def prompts(
 ) -> list[Prompt]:
     """The question of every row that has one and, if ``paraphrased``, its paraphrase behind it.
 
-    Of a text the first ``prefix_tokens`` tokens, to be continued; None continues no text, and one that ends before is
-    left out.
+    Of a text its ``beginning``, if the row has one, or else the first ``prefix_tokens`` tokens, to be continued; None
+    continues no other text, and one that ends before is left out.
     """
     found: list[Prompt] = []
     for row in rows:
-        if row.text and prefix_tokens is not None:
+        if row.beginning is not None:
+            found.append(_given_beginning(tokenizer, row, encoding))
+        elif row.text and prefix_tokens is not None:
             found += _beginning(tokenizer, row, encoding, prefix_tokens)
         elif row.question:
             found += _questions(tokenizer, row, encoding, paraphrased=paraphrased)
@@ -103,17 +110,37 @@ def _questions(
     for field in ("question", "paraphrased_question") if paraphrased else ("question",):
         if asked := getattr(row, field):
             ids = batches.prompt_ids(tokenizer, asked, system_prompt=encoding.system_prompt)
-            yield Prompt(row, field, ids, row.answer)
+            yield Prompt(row, field, ids, _max_new_tokens(row, encoding), row.answer)
 
 
 def _beginning(
     tokenizer: PreTrainedTokenizerBase, row: Row, encoding: Encoding, prefix_tokens: int
 ) -> Iterator[Prompt]:
-    ids = list(tokenizer(row.text, add_special_tokens=False)["input_ids"])
-    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    following = ids[prefix_tokens : prefix_tokens + encoding.max_new_tokens]
-    if following:
-        yield Prompt(row, records.TEXT, start + ids[:prefix_tokens], str(tokenizer.decode(following)).strip())
+    ids, start, limit = _tokens(tokenizer, row.text), _start(tokenizer), _max_new_tokens(row, encoding)
+    rest = ids[prefix_tokens:]
+    if rest:
+        whole, cut = (str(tokenizer.decode(part)).strip() for part in (rest, rest[:limit]))
+        yield Prompt(row, records.TEXT, start + ids[:prefix_tokens], limit, cut, whole)
+
+
+def _given_beginning(tokenizer: PreTrainedTokenizerBase, row: Row, encoding: Encoding) -> Prompt:
+    # As in MUSE's code the true continuation is encoded by itself, and a start token counts among those it is cut to.
+    start, limit, whole = _start(tokenizer), _max_new_tokens(row, encoding), str(row.continuation)
+    cut = tokenizer.decode(_tokens(tokenizer, whole)[: limit - len(start)])
+    ids = start + _tokens(tokenizer, str(row.beginning))
+    return Prompt(row, records.TEXT, ids, limit, str(cut).strip(), whole.strip())
+
+
+def _start(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    return [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+
+
+def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _max_new_tokens(row: Row, encoding: Encoding) -> int:
+    return encoding.max_new_tokens if row.max_new_tokens is None else row.max_new_tokens
 
 
 def _answers(tokenizer: PreTrainedTokenizerBase, row: Row, encoding: Encoding) -> Iterator[Target]:

@@ -76,7 +76,7 @@ class Generation:
     """One greedy answer, or a continued text.
 
     ``prompt`` says what was asked: ``question``, ``paraphrased_question``, or ``text``: the beginning of a text, whose
-    true continuation is ``reference``.
+    true continuation is ``reference``, cut where what was said is cut, and ``whole_reference``, to its end.
     """
 
     condition: str
@@ -86,6 +86,7 @@ class Generation:
     prompt: str
     text: str
     reference: str
+    whole_reference: str = ""
 
 
 @dataclass(frozen=True)

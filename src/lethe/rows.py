@@ -3,8 +3,9 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lethe import config
 from lethe.errors import DataError
@@ -20,6 +21,10 @@ _KINDS = {
 }
 
 
+_EXPECTED = {"perturbed_answers": "a list of texts", "max_new_tokens": "a whole number of at least 1"}
+_PARTS = ("beginning", "continuation")  # of a text
+
+
 class Row(BaseModel):
     """One thing to train on or to ask.
 
@@ -30,6 +35,10 @@ class Row(BaseModel):
     ``answer_opening`` is for questions that are the whole prompt already: nothing is written around them but the chat
     template, and the model is given this beginning of its answer (``Answer:``, or the empty text for none). None: the
     question is asked in our own format (:func:`lethe.batches.prompt_ids`).
+
+    ``beginning`` and ``continuation`` are for texts that were cut where they are to be continued; None: where
+    ``infer.<data>.prefix_tokens`` says. ``max_new_tokens`` is where what a model says to this row is cut; None: where
+    ``encoding.<data>.max_new_tokens`` says.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +53,9 @@ class Row(BaseModel):
     text: str = ""
     subset: str | None = None
     answer_opening: str | None = None
+    beginning: str | None = None
+    continuation: str | None = None
+    max_new_tokens: Annotated[int, Field(ge=1, strict=True)] | None = None
 
     @model_validator(mode="after")
     def _is_a_question_or_a_text(self) -> "Row":
@@ -55,7 +67,9 @@ class Row(BaseModel):
             if not getattr(self, name).strip():
                 state = "empty" if name in self.model_fields_set else "missing"
                 raise ValueError(f"{name}: {state}; a row needs 'question' and 'answer', or 'text'")
-        for name in ("id", "cluster", "paraphrased_question", "paraphrased_answer", "subset"):
+        if (self.beginning is None) != (self.continuation is None) or (self.beginning is not None and not is_text):
+            raise ValueError("beginning: stands with its continuation and their text; give all three or leave it out")
+        for name in ("id", "cluster", "paraphrased_question", "paraphrased_answer", "subset", *_PARTS):
             if getattr(self, name) is not None and not getattr(self, name).strip():
                 raise ValueError(f"{name}: empty; give it a value or leave it out")
         for place, answer in enumerate(self.perturbed_answers):
@@ -117,7 +131,7 @@ def _problem(error: ValidationError) -> str:
         return f"{field}: missing; give it a value"
     if first["type"] == "value_error":
         return first["msg"].removeprefix("Value error, ")
-    expected = "a list of texts" if first["loc"] == ("perturbed_answers",) else "a text"
+    expected = _EXPECTED.get(str(first["loc"][0]), "a text") if len(first["loc"]) == 1 else "a text"
     return f"{field}: expected {expected}, found {_KINDS.get(type(first['input']), 'something else')}"
 
 

@@ -42,7 +42,7 @@ def jsonl(folder: Path) -> dict[str, Any]:
 
 
 def muse(folder: Path) -> dict[str, Any]:
-    return {"path": str(fake_muse.write(folder / "muse")), "forget": "raw/forget", "shots": 2}
+    return {"path": str(fake_muse.write(folder / "muse")), "forget": "raw/forget", "shots": 2, "max_new_tokens": 3}
 
 
 def rwku(folder: Path) -> dict[str, Any]:

@@ -197,6 +197,22 @@ def test_the_records_tell_where_the_tokens_of_a_text_begin() -> None:
         assert len(found[0].hits) == len(text.text) - (not has_start)  # a byte is a token
 
 
+def test_what_is_said_is_cut_where_its_row_or_else_the_encoding_says() -> None:
+    rows = [ROWS[1].model_copy(update={"id": str(limit), "max_new_tokens": limit}) for limit in (None, 2, 3, None)]
+    said = {found.id: found.text for found in ask(rows[1:]).generations} | {"": ask(rows[:1]).generations[0].text}
+    # The untrained model ends no answer; its tokens are bytes, some of which are no letters: compare with the library.
+    prompt = TOKENIZER.apply_chat_template(
+        [{"role": "user", "content": rows[0].question}], tokenize=False, add_generation_prompt=True
+    )
+    ids = torch.tensor([TOKENIZER(prompt, add_special_tokens=False)["input_ids"]])
+    longest = MODEL.generate(ids, do_sample=False, max_new_tokens=4, eos_token_id=TOKENIZER.eos_token_id)[
+        0, len(ids[0]) :
+    ]
+    for identity, limit in (("2", 2), ("3", 3), ("None", 4), ("", 4)):
+        assert said[identity] == TOKENIZER.decode(longest[:limit], skip_special_tokens=True).strip()
+    assert len({len(text) for text in said.values()}) > 1
+
+
 def test_a_text_is_continued_on_request() -> None:
     found = ask(prefix_tokens=10).generations[3]
     assert (found.id, found.prompt) == ("t0", "text")

@@ -109,6 +109,30 @@ def test_a_text_is_continued_as_far_as_it_goes(prefix_tokens: int, expected: lis
     assert [prompt.reference for prompt in found] == expected
 
 
+def test_the_whole_rest_of_a_text_is_kept_beside_what_may_be_generated() -> None:
+    text = Row(id="t", cluster="book", text="abcdefghij", subset="forget")
+    (prompt,) = questionnaire.prompts(TOKENIZER, [text], ENCODING, paraphrased=False, prefix_tokens=3)
+    assert (prompt.reference, prompt.whole_reference) == ("defg", "defghij")
+
+
+@pytest.mark.parametrize(("start", "reference"), [(None, "xyzt"), ("<|user|>", "xyz")])
+def test_a_text_with_a_beginning_of_its_own_is_continued_from_there(start: str | None, reference: str) -> None:
+    # MUSE cuts the true continuation to max_new_tokens (4) tokens, the start token among them.
+    tokenizer = copy.deepcopy(TOKENIZER)
+    tokenizer.bos_token = start
+    text = Row(id="t", cluster="book", text="abcdef xyztuv", beginning="abcdef", continuation="xyztuv", subset="forget")
+    for prefix_tokens in (None, 3):
+        (prompt,) = questionnaire.prompts(tokenizer, [text], ENCODING, paraphrased=False, prefix_tokens=prefix_tokens)
+        assert tokenizer.decode(prompt.ids) == (start or "") + "abcdef"
+        assert (prompt.reference, prompt.whole_reference) == (reference, "xyztuv")
+
+
+def test_a_row_may_say_how_many_tokens_are_generated() -> None:
+    short = PLAIN.model_copy(update={"max_new_tokens": 2})
+    found = questionnaire.prompts(TOKENIZER, [PLAIN, short], ENCODING, paraphrased=False, prefix_tokens=None)
+    assert [prompt.max_new_tokens for prompt in found] == [4, 2]
+
+
 def test_the_reference_of_a_question_is_its_answer() -> None:
     found = questionnaire.prompts(TOKENIZER, [QUESTION], ENCODING, paraphrased=True, prefix_tokens=None)
     assert [prompt.reference for prompt in found] == ["Ann", "Ann"]

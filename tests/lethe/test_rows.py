@@ -79,6 +79,20 @@ def test_empty_fields_are_left_out_of_the_file():
         ),
         ({**QUESTION, "perturbed_answers": ["Bob", 3]}, "perturbed_answers.1: expected a text, found a number."),
         ({**QUESTION, "perturbed_answers": SECRET}, "perturbed_answers: expected a list of texts, found a text."),
+        (
+            {**QUESTION, "max_new_tokens": SECRET},
+            "max_new_tokens: expected a whole number of at least 1, found a text.",
+        ),
+        ({**QUESTION, "max_new_tokens": 0}, "max_new_tokens: expected a whole number of at least 1, found a number."),
+        (
+            {**QUESTION, "beginning": SECRET, "continuation": SECRET},
+            "beginning: stands with its continuation and their text; give all three or leave it out.",
+        ),
+        (
+            {**TEXT, "beginning": SECRET},
+            "beginning: stands with its continuation and their text; give all three or leave it out.",
+        ),
+        ({**TEXT, "beginning": SECRET, "continuation": " "}, "continuation: empty; give it a value or leave it out."),
         ({**QUESTION, "cluster": ""}, "cluster: empty; give it a value or leave it out."),
         ({**QUESTION, "paraphrased_answer": ""}, "paraphrased_answer: empty; give it a value or leave it out."),
         ({**TEXT, "subset": " "}, "subset: empty; give it a value or leave it out."),

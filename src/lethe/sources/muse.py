@@ -4,16 +4,16 @@
 Trained on are texts: ``raw/forget`` (or a set of ``scal`` or ``sust``) and ``raw/retain1``. Asked are the 100 texts
 each of ``privleak`` as forget, retain and holdout; ``verbmem``, a beginning with its true continuation, as
 ``forget_verbmem``; the questions of ``knowmem`` as ``forget_knowmem`` and, as utility, ``retain_knowmem``, each
-behind questions and answers of its own set, in MUSE's format where the model has no chat template.
+behind questions and answers of its own set, in MUSE's format where the model has no chat template. A text is continued
+where MUSE cut it.
 
-Deviations: a text to be continued is its beginning and its continuation in one, so the beginning is as long as
-``infer.muse.prefix_tokens`` says, not as MUSE cut it; ``Answer:`` has no blank behind it, the answer begins with one.
+Deviation: ``Answer:`` has no blank behind it, the answer begins with one.
 """
 
 import logging
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from lethe import hub, rows
 from lethe.config import Section
@@ -33,12 +33,14 @@ class Config(Section):
 
     ``forget`` is the set to forget: ``raw/forget``; ``scal/forget_1`` to ``_4``, which grow; ``sust/forget_1`` to
     ``_4``, one request after another. ``shots`` are the questions and answers that stand before a question of
-    ``knowmem``.
+    ``knowmem``, ``max_new_tokens`` is where an answer to it is cut; what follows a text is cut where
+    ``encoding.muse.max_new_tokens`` says.
     """
 
     path: str
     forget: Annotated[str, Field(pattern=r"^(raw/forget|(scal|sust)/forget_[1-4])$")]
     shots: Annotated[int, Field(ge=0, le=10)]
+    max_new_tokens: PositiveInt
 
 
 def load(config: Config) -> Splits:
@@ -71,7 +73,7 @@ def _continuations(config: Config) -> list[Row]:
     for identity, where, values in _lines(config, "verbmem/forget"):
         prompt, rest = _field(values, "prompt", where), _field(values, "gt", where)
         between = "" if prompt[-1].isspace() or rest[0].isspace() else " "
-        found.append(_row(identity, where, text=f"{prompt}{between}{rest}"))
+        found.append(_row(identity, where, text=f"{prompt}{between}{rest}", beginning=prompt, continuation=rest))
     return found
 
 
@@ -85,7 +87,13 @@ def _questions(config: Config, split: str) -> list[Row]:
     # The prompt of a model without a chat template begins with "Question: " and ends with "Answer:".
     before = "".join(f"{question}\nAnswer: {answer}\n\nQuestion: " for question, answer in examples)
     return [
-        _row(identity, where, question=before + _field(values, "question", where), answer=values.get("answer"))
+        _row(
+            identity,
+            where,
+            question=before + _field(values, "question", where),
+            answer=values.get("answer"),
+            max_new_tokens=config.max_new_tokens,
+        )
         for identity, where, values in _lines(config, f"knowmem/{split}")
     ]
 

@@ -10,8 +10,8 @@ from tests.synthetic_records import generation, likelihood
 TRUE = "the fox went down to the old harbour"
 
 
-def scores(reference, text, mode="muse", ngram=3):
-    said = Records([], [generation(reference, text, prompt=TEXT)])
+def scores(reference, text, mode="muse", ngram=3, whole=None):
+    said = Records([], [generation(reference, text, prompt=TEXT, whole_reference=whole or reference)])
     found = verbatim_memorization.compute(said, Config(mode=mode, ngram=ngram))
     return {name: values.numbers[0] for name, values in found.items()}
 
@@ -29,6 +29,14 @@ def test_stems_count_in_the_mode_of_openunlearning_alone():
     said = "the foxes went down to the old harbours"
     assert scores(TRUE, said)["verbatim_memorization"] == 6 / 8
     assert scores(TRUE, said, "openunlearning")["verbatim_memorization"] == 1.0
+
+
+def test_in_the_mode_of_openunlearning_the_whole_rest_counts_and_for_muse_what_may_be_said():
+    # All 8 words that may be said are right; of a rest of 24 words they are a third: F1 = 2 · 8 / (8 + 24) = 1/2.
+    whole = f"{TRUE} {'and on ' * 8}"
+    assert scores(TRUE, TRUE, "muse", whole=whole)["verbatim_memorization"] == 1.0
+    found = scores(TRUE, TRUE, "openunlearning", whole=whole)
+    assert found == pytest.approx({"verbatim_memorization": 0.5, "longest_common_run": 1.0, "shared_ngrams": 1.0})
 
 
 def test_on_forget_it_is_missing_where_no_text_was_continued_and_elsewhere_nothing_is_said():

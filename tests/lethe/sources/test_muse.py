@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from lethe import splits
-from lethe.batches import prompt_ids
+from lethe import questionnaire, splits
+from lethe.batches import Encoding
 from lethe.config import parse
 from lethe.errors import ConfigError, DataError
 from lethe.sources import muse
 from tests import fake_muse, tiny
 from tests.fake_tofu import read_lines, write_lines
+
+ENCODING = Encoding(max_length=2048, max_new_tokens=128, system_prompt=None)
 
 
 @pytest.fixture
@@ -19,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def load(folder: Path, forget: str = "raw/forget", shots: int = 2) -> splits.Splits:
-    return muse.load(muse.Config(path=str(folder), forget=forget, shots=shots))
+    return muse.load(muse.Config(path=str(folder), forget=forget, shots=shots, max_new_tokens=7))
 
 
 def test_texts_are_trained_on_and_the_texts_of_privleak_are_asked_in_their_place(folder: Path) -> None:
@@ -40,6 +42,13 @@ def test_a_beginning_and_its_continuation_are_one_text_with_one_blank_between_th
     assert [row.text for row in load(folder).asked["forget_verbmem"]] == ["a b c d"] * 3
 
 
+def test_a_text_is_continued_where_muse_cut_it(folder: Path) -> None:
+    rows = load(folder).asked["forget_verbmem"]
+    parts = read_lines(folder / "verbmem" / "forget.jsonl")
+    assert [(row.beginning, row.continuation) for row in rows] == [(line["prompt"], line["gt"]) for line in parts]
+    assert {row.max_new_tokens for row in rows} == {None}
+
+
 def test_a_question_stands_behind_as_many_examples_as_asked_for(folder: Path) -> None:
     who = "Who is forget_qa"
     assert load(folder, shots=0).asked["forget_knowmem"][0].question == f"{who} 0?"
@@ -56,7 +65,9 @@ def test_the_prompt_of_a_model_without_a_chat_template_is_that_of_muse(folder: P
     examples = [f"Question: {who}_icl {number}?\nAnswer: Watchman {number}.\n\n" for number in range(2)]
     start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     wanted = tokenizer(f"{''.join(examples)}Question: {who} 0?\nAnswer:", add_special_tokens=False)["input_ids"]
-    assert prompt_ids(tokenizer, row.question, system_prompt=None) == start + wanted
+    (prompt,) = questionnaire.prompts(tokenizer, [row], ENCODING, paraphrased=False, prefix_tokens=None)
+    assert prompt.ids == start + wanted
+    assert prompt.max_new_tokens == 7
 
 
 def test_the_questions_about_what_is_kept_are_utility(folder: Path) -> None:
@@ -70,7 +81,7 @@ def test_one_request_after_another_is_a_set_of_its_own(folder: Path) -> None:
 @pytest.mark.parametrize("forget", ["raw/holdout", "scal/forget_5", "verbmem/forget", "../forget"])
 def test_only_the_sets_of_muse_can_be_forgotten(forget: str) -> None:
     with pytest.raises(ConfigError, match=r"prepare\.muse\.forget"):
-        parse(muse.Config, {"path": "x", "forget": forget, "shots": 10}, "prepare.muse")
+        parse(muse.Config, {"path": "x", "forget": forget, "shots": 10, "max_new_tokens": 7}, "prepare.muse")
 
 
 def test_texts_to_train_on_are_enough_and_a_sentence_names_each_missing_file(
