@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from lethe import batches, losses
-from lethe.batches import Batch, Example
+from lethe.batches import Batch, Example, Pair
 from tests.tiny import tiny_tokenizer
 
 
@@ -28,7 +28,8 @@ def examples(
 
 
 def _pair(question: str, answer: str, reference: PreTrainedModel | None) -> Example:
-    row = batches.encode_pair(tiny_tokenizer(), question, answer, row=question, max_length=64, system_prompt=None)
+    pair = Pair(question, question, answer)
+    (row,) = batches.encode_pairs(tiny_tokenizer(), [pair], max_length=64, system_prompt=None)
     if reference is None:
         return row
     return replace(row, reference_log_prob=log_probs(reference, collated([row])).item())

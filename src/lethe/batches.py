@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from pydantic import PositiveInt
@@ -16,6 +17,8 @@ from lethe.rows import Row
 
 if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone is spared
     from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 TEMPLATE_DATE = "01 Jan 2025"  # some chat templates print today's, and scores would change from day to day
 
@@ -49,6 +52,8 @@ class Example:
     of the targets under the reference model, ``reference_top_k`` its likeliest tokens where it predicts them (on the
     CPU, tokens as int32), each where an objective asked for it. ``substitutes`` are other answers to the
     same question, for objectives that teach one in place of the answer (:mod:`lethe.substitutes`).
+    ``boundary_merge`` tells that some tokens of the prompt are others here than by itself, because one of them
+    reaches into the answer; that one is a target.
     """
 
     row: str
@@ -58,6 +63,21 @@ class Example:
     reference_log_prob: float | None = None
     substitutes: tuple[Example, ...] = ()
     reference_top_k: TopK | None = None
+    boundary_merge: bool = False
+
+
+class Pair(NamedTuple):
+    """A question with an answer, the id of their row, and how the answer begins (``Row.answer_opening``)."""
+
+    row: str
+    question: str
+    answer: str
+    opening: str | None = None
+
+
+class _Prompt(NamedTuple):
+    text: str
+    ids: list[int]  # tokenised by itself
 
 
 @dataclass(frozen=True)
@@ -84,27 +104,33 @@ class Batch:
         return int(self.input_ids.shape[0])
 
 
-def encode_pair(
-    tokenizer: PreTrainedTokenizerBase,
-    question: str,
-    answer: str,
-    *,
-    row: str,
-    max_length: int,
-    system_prompt: str | None,
-) -> Example:
-    """A question in the model's own chat format with its answer as the target, the end-of-turn token included.
+def encode_pairs(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], *, max_length: int, system_prompt: str | None
+) -> list[Example]:
+    """Questions in the model's own chat format, each with its answer as the target, the end-of-turn token included.
 
-    Raises DataError when the pair is longer than ``max_length`` tokens.
+    Prompt and answer are tokenised as one text: what a tokenizer puts before every text (``▁`` in Llama-2's) stands
+    before no answer. A token that reaches from the prompt into the answer is a target, and how many answers have one is
+    logged. Elsewhere the ids begin with :func:`prompt_ids`.
+    Raises DataError when a pair is longer than ``max_length`` tokens.
     """
-    prompt = prompt_ids(tokenizer, question, system_prompt=system_prompt)
-    answer_ids = [*_tokens(tokenizer, answer_text(tokenizer, answer)), tokenizer.eos_token_id]
-    if len(prompt) + len(answer_ids) > max_length:
-        raise DataError(
-            f"Row {row!r} has {len(prompt) + len(answer_ids)} tokens, more than encoding.max_length ({max_length}); "
-            "shorten the row or raise the limit."
+    asked = list(dict.fromkeys((pair.question, pair.opening) for pair in pairs))
+    prompts = [_prompt(tokenizer, *key, system_prompt) for key in asked]
+    known = dict(zip(asked, map(_Prompt, prompts, _token_lists(tokenizer, prompts)), strict=True))
+    before = [known[pair.question, pair.opening] for pair in pairs]
+    answers = [answer_text(tokenizer, pair.answer, opening=pair.opening) for pair in pairs]
+    texts = [prompt.text + answer for prompt, answer in zip(before, answers, strict=True)]
+    examples = [
+        _joined(tokenizer, pair.row, prompt, text, ids, max_length=max_length)
+        for pair, prompt, text, ids in zip(pairs, before, texts, _token_lists(tokenizer, texts), strict=True)
+    ]
+    if merges := sum(example.boundary_merge for example in examples):
+        logger.warning(
+            "%d of %d answers share a token with the end of their prompt; it is scored with the answer",
+            merges,
+            len(examples),
         )
-    return Example(row, (*prompt, *answer_ids), len(answer_ids), ends_turn=True)
+    return examples
 
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, *, row: str, max_length: int) -> list[Example]:
@@ -126,39 +152,32 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, *, row: str, max_
 
 def encode_rows(tokenizer: PreTrainedTokenizerBase, rows: Iterable[Row], encoding: Encoding) -> list[Example]:
     """Every row as training examples: one for a question, one or more for a text."""
+    rows = list(rows)
+    pairs = [Pair(row.id, row.question, row.answer, row.answer_opening) for row in rows if not row.text]
+    encoded = iter(encode_pairs(tokenizer, pairs, max_length=encoding.max_length, system_prompt=encoding.system_prompt))
     examples: list[Example] = []
     for row in rows:
         if row.text:
             examples += encode_text(tokenizer, row.text, row=row.id, max_length=encoding.max_length)
         else:
-            pair = encode_pair(
-                tokenizer,
-                row.question,
-                row.answer,
-                row=row.id,
-                max_length=encoding.max_length,
-                system_prompt=encoding.system_prompt,
-            )
-            examples.append(pair)
+            examples.append(next(encoded))
     return examples
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, *, system_prompt: str | None) -> list[int]:
-    """The question in the model's chat format, up to the place where the answer begins."""
-    if tokenizer.chat_template is None:
-        start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-        return start + _tokens(tokenizer, f"Question: {question}\nAnswer:")
-    messages = [{"role": "system", "content": system_prompt}] if system_prompt else []
-    messages.append({"role": "user", "content": question})
-    text = tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=True, date_string=TEMPLATE_DATE
-    )
-    return _tokens(tokenizer, str(text))
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, question: str, *, system_prompt: str | None, opening: str | None = None
+) -> list[int]:
+    """The question in the model's chat format, up to the place where the answer begins.
+
+    ``opening`` is ``Row.answer_opening``: with it, the question stands as it is where there is no chat template, and
+    the opening behind it, or behind the template.
+    """
+    return _start(tokenizer) + _tokens(tokenizer, _prompt(tokenizer, question, opening, system_prompt))
 
 
-def answer_text(tokenizer: PreTrainedTokenizerBase, answer: str) -> str:
-    """The answer as it follows the prompt: with a leading space when there is no chat template."""
-    return answer if tokenizer.chat_template is not None else f" {answer}"
+def answer_text(tokenizer: PreTrainedTokenizerBase, answer: str, *, opening: str | None = None) -> str:
+    """The answer as it follows the prompt: with a leading space when there is an opening or no chat template."""
+    return answer if tokenizer.chat_template is not None and not opening else f" {answer}"
 
 
 def collate(examples: Sequence[Example], *, pad: int, device: torch.device | str = "cpu") -> Batch:
@@ -196,8 +215,60 @@ def by_token_budget(lengths: Sequence[int], budget: int) -> list[list[int]]:
     return batches
 
 
+def _prompt(tokenizer: PreTrainedTokenizerBase, question: str, opening: str | None, system_prompt: str | None) -> str:
+    if tokenizer.chat_template is None:
+        return f"Question: {question}\nAnswer:" if opening is None else question + opening
+    messages = [{"role": "system", "content": system_prompt}] if system_prompt else []
+    messages.append({"role": "user", "content": question})
+    text = tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True, date_string=TEMPLATE_DATE
+    )
+    return str(text) + (opening or "")
+
+
+def _start(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    # A chat template writes the first token itself.
+    if tokenizer.chat_template is not None or tokenizer.bos_token_id is None:
+        return []
+    return [tokenizer.bos_token_id]
+
+
+def _joined(
+    tokenizer: PreTrainedTokenizerBase, row: str, prompt: _Prompt, text: str, ids: list[int], *, max_length: int
+) -> Example:
+    """``text``, which is the prompt and an answer and has the tokens ``ids``, as an example."""
+    whole = (*_start(tokenizer), *ids, tokenizer.eos_token_id)
+    if len(whole) > max_length:
+        raise DataError(
+            f"Row {row!r} has {len(whole)} tokens, more than encoding.max_length ({max_length}); "
+            "shorten the row or raise the limit."
+        )
+    merged = ids[: len(prompt.ids)] != prompt.ids
+    end = _first_beyond(tokenizer, row, text, len(prompt.text)) if merged else len(prompt.ids)
+    num_targets = min(len(ids) - end + 1, len(whole) - 1)  # the first token of all has no predictor
+    return Example(row, whole, num_targets, ends_turn=True, boundary_merge=merged)
+
+
+def _first_beyond(tokenizer: PreTrainedTokenizerBase, row: str, text: str, boundary: int) -> int:
+    """The place of the first token of ``text`` that reaches beyond the character ``boundary``."""
+    if not tokenizer.is_fast:
+        raise DataError(
+            f"Row {row!r}: a token reaches from the prompt into the answer, but {type(tokenizer).__name__} does not "
+            "say where; save the checkpoint with a fast tokenizer (tokenizer.json)."
+        )
+    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    return next((place for place, (_, end) in enumerate(offsets) if end > boundary), len(offsets))
+
+
 def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _token_lists(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    if not texts:  # transformers takes an empty list for a text in words
+        return []
+    found: list[list[int]] = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    return found
 
 
 def _references(examples: Sequence[Example], device: torch.device | str) -> Tensor | None:

@@ -4,7 +4,7 @@ from pydantic import PositiveInt
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lethe import batches, finetuning, models, onednn, vocabulary
-from lethe.batches import Example
+from lethe.batches import Example, Pair
 from lethe.checkpoints import Checkpoints
 from lethe.finetuning import Schedule
 from lethe.rows import Row
@@ -42,8 +42,5 @@ def wordings(row: Row) -> list[tuple[str, str]]:
 
 
 def _examples(tokenizer: PreTrainedTokenizerBase, rows: list[Row], max_length: int) -> list[Example]:
-    return [
-        batches.encode_pair(tokenizer, question, answer, row=row.id, max_length=max_length, system_prompt=None)
-        for row in rows
-        for question, answer in wordings(row)
-    ]
+    pairs = [Pair(row.id, question, answer) for row in rows for question, answer in wordings(row)]
+    return batches.encode_pairs(tokenizer, pairs, max_length=max_length, system_prompt=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from pydantic import PositiveInt
 
 from lethe import artifacts, batches, generation, models, splits
-from lethe.batches import Encoding
+from lethe.batches import Encoding, Pair
 from lethe.config import Section
 from lethe.errors import DataError
 from lethe.residuals import Question, Subjects, without_end
@@ -33,13 +34,13 @@ def subjects(model: str, encoding: Encoding, config: Config) -> Subjects:
     Raises DataError when no forget row is a question.
     """
     tokenizer = models.load_tokenizer(artifacts.model("target"))
-    questions = [_question(tokenizer, row, encoding) for row in read_rows(artifacts.FORGET) if row.question]
+    questions = _questions(tokenizer, [row for row in read_rows(artifacts.FORGET) if row.question], encoding)
     if not questions:
         raise DataError(f"{artifacts.FORGET}: no row is a question, and a probe reads answers; set probe.run to [].")
     target, retain, unlearned = (models.load(artifacts.model(name)) for name in ("target", "retain", model))
     rows = read_rows(artifacts.RETAIN)
     rows = splits.unasked(rows, read_rows(artifacts.QUESTIONS)) or rows
-    kept = [_question(tokenizer, row, encoding).answer for row in rows if row.question]
+    kept = [one.answer for one in _questions(tokenizer, [row for row in rows if row.question], encoding)]
     stop = frozenset[int]().union(*(generation.stop_tokens(each, tokenizer) for each in (target, retain, unlearned)))
     return Subjects(
         target,
@@ -66,16 +67,15 @@ def _plain(found: Mapping[str, Score | Sequence[float]]) -> dict[str, Any]:
     return {name: value.as_json() if isinstance(value, Score) else value for name, value in found.items()}
 
 
-def _question(tokenizer: Any, row: Row, encoding: Encoding) -> Question:
-    def encoded(answer: str) -> batches.Example:
-        pair = batches.encode_pair(
-            tokenizer,
-            row.question,
-            answer,
-            row=row.id,
-            max_length=encoding.max_length,
-            system_prompt=encoding.system_prompt,
-        )
-        return without_end(pair)
-
-    return Question(row.id, row.cluster, encoded(row.answer), tuple(map(encoded, row.perturbed_answers)))
+def _questions(tokenizer: Any, rows: Sequence[Row], encoding: Encoding) -> list[Question]:
+    told = [(row, (row.answer, *row.perturbed_answers)) for row in rows]
+    pairs = [Pair(row.id, row.question, answer, row.answer_opening) for row, answers in told for answer in answers]
+    encoded = map(
+        without_end,
+        batches.encode_pairs(tokenizer, pairs, max_length=encoding.max_length, system_prompt=encoding.system_prompt),
+    )
+    found = []
+    for row, answers in told:
+        answer, *false = itertools.islice(encoded, len(answers))
+        found.append(Question(row.id, row.cluster, answer, tuple(false)))
+    return found

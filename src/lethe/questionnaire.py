@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from transformers import PreTrainedTokenizerBase
 
 from lethe import batches, records
-from lethe.batches import Encoding, Example
+from lethe.batches import Encoding, Example, Pair
 from lethe.errors import ConfigError
 from lethe.rows import Row
 
@@ -47,7 +47,18 @@ def targets(tokenizer: PreTrainedTokenizerBase, rows: Iterable[Row], encoding: E
 
     Raises DataError for an answer that is longer than ``encoding.max_length`` with its question.
     """
-    return [target for row in rows for target in (_chunks if row.text else _answers)(tokenizer, row, encoding)]
+    rows = list(rows)
+    asked = [(row, answer) for row in rows if not row.text for _, _, answer in _answers(row)]
+    examples = iter(_encoded(tokenizer, asked, encoding))
+    found: list[Target] = []
+    for row in rows:
+        if row.text:
+            found += _chunks(tokenizer, row, encoding)
+        else:
+            found += [
+                Target(row, kind, index, next(examples), _zlib_bytes(answer)) for kind, index, answer in _answers(row)
+            ]
+    return found
 
 
 def after_prefix(
@@ -66,7 +77,8 @@ def after_prefix(
             "set a smaller number, or null to do without ReCaLL."
         )
     forget = [row for row in rows if row.subset == records.FORGET and row.question]
-    encoded = {row: _encoded(tokenizer, row, row.answer, encoding) for row in (*forget, *holdout)}
+    asked = [(row, row.answer) for row in (*forget, *holdout)]
+    encoded = dict(zip((row for row, _ in asked), _encoded(tokenizer, asked, encoding), strict=True))
     prefix = tuple(token for row in holdout[:shots] for token in encoded[row].ids)
     return [
         Target(
@@ -109,7 +121,7 @@ def _questions(
 ) -> Iterator[Prompt]:
     for field in ("question", "paraphrased_question") if paraphrased else ("question",):
         if asked := getattr(row, field):
-            ids = batches.prompt_ids(tokenizer, asked, system_prompt=encoding.system_prompt)
+            ids = batches.prompt_ids(tokenizer, asked, system_prompt=encoding.system_prompt, opening=row.answer_opening)
             yield Prompt(row, field, ids, _max_new_tokens(row, encoding), row.answer)
 
 
@@ -143,24 +155,17 @@ def _max_new_tokens(row: Row, encoding: Encoding) -> int:
     return encoding.max_new_tokens if row.max_new_tokens is None else row.max_new_tokens
 
 
-def _answers(tokenizer: PreTrainedTokenizerBase, row: Row, encoding: Encoding) -> Iterator[Target]:
+def _answers(row: Row) -> list[tuple[str, int, str]]:
+    """Kind, index and text of each answer that is scored."""
     wanted = [(records.ANSWER, 0, row.answer)]
     if row.paraphrased_answer:
         wanted.append((records.PARAPHRASED_ANSWER, 0, row.paraphrased_answer))
-    wanted += [(records.PERTURBED_ANSWER, index, answer) for index, answer in enumerate(row.perturbed_answers)]
-    for kind, index, answer in wanted:
-        yield Target(row, kind, index, _encoded(tokenizer, row, answer, encoding), _zlib_bytes(answer))
+    return wanted + [(records.PERTURBED_ANSWER, index, answer) for index, answer in enumerate(row.perturbed_answers)]
 
 
-def _encoded(tokenizer: PreTrainedTokenizerBase, row: Row, answer: str, encoding: Encoding) -> Example:
-    return batches.encode_pair(
-        tokenizer,
-        row.question,
-        answer,
-        row=row.id,
-        max_length=encoding.max_length,
-        system_prompt=encoding.system_prompt,
-    )
+def _encoded(tokenizer: PreTrainedTokenizerBase, asked: Iterable[tuple[Row, str]], encoding: Encoding) -> list[Example]:
+    pairs = [Pair(row.id, row.question, answer, row.answer_opening) for row, answer in asked]
+    return batches.encode_pairs(tokenizer, pairs, max_length=encoding.max_length, system_prompt=encoding.system_prompt)
 
 
 def _chunks(tokenizer: PreTrainedTokenizerBase, row: Row, encoding: Encoding) -> Iterator[Target]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
@@ -12,7 +13,7 @@ import torch
 from pydantic import PositiveInt
 
 from lethe import batches
-from lethe.batches import Encoding, Example
+from lethe.batches import Encoding, Example, Pair
 from lethe.config import Section
 from lethe.errors import DataError
 from lethe.rows import Row
@@ -47,7 +48,7 @@ def encode(
     Raises DataError for a row without a question, or without a single substitute.
     """
     others = retain if config.kind == "retain_answer" else forget
-    found = []
+    told = []
     for position, row in enumerate(forget):
         if not row.question:
             raise DataError(
@@ -59,9 +60,8 @@ def encode(
             raise DataError(f"Forget row {row.id!r} has no {config.kind}; give it 'perturbed_answers' or other rows.")
         generator = torch.Generator().manual_seed(seed * 1_000_003 + position)
         chosen = torch.randperm(len(pool), generator=generator)[: config.candidates].tolist()
-        substitutes = tuple(_pair(tokenizer, row, pool[index], encoding) for index in chosen)
-        found.append(replace(_pair(tokenizer, row, row.answer, encoding), substitutes=substitutes))
-    return found
+        told.append((row, [row.answer, *(pool[index] for index in chosen)]))
+    return _examples(tokenizer, told, encoding)
 
 
 def drawn(examples: Sequence[Example], draws: int, step: int, *, seed: int) -> list[Example]:
@@ -94,12 +94,13 @@ def _pool(row: Row, others: Sequence[Row], kind: str) -> Sequence[str]:
     return [other.answer for other in others if other.question and other.answer and other.answer != row.answer]
 
 
-def _pair(tokenizer: PreTrainedTokenizerBase, row: Row, answer: str, encoding: Encoding) -> Example:
-    return batches.encode_pair(
-        tokenizer,
-        row.question,
-        answer,
-        row=row.id,
-        max_length=encoding.max_length,
-        system_prompt=encoding.system_prompt,
+def _examples(
+    tokenizer: PreTrainedTokenizerBase, told: Sequence[tuple[Row, list[str]]], encoding: Encoding
+) -> list[Example]:
+    """Each row with the first of its answers, and the others as substitutes."""
+    pairs = [Pair(row.id, row.question, answer, row.answer_opening) for row, answers in told for answer in answers]
+    encoded = iter(
+        batches.encode_pairs(tokenizer, pairs, max_length=encoding.max_length, system_prompt=encoding.system_prompt)
     )
+    rows = [tuple(itertools.islice(encoded, len(answers))) for _, answers in told]
+    return [replace(examples[0], substitutes=examples[1:]) for examples in rows]

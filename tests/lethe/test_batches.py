@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lethe import batches, losses
-from lethe.batches import Encoding, Example
+from lethe.batches import Encoding, Example, Pair
 from lethe.errors import DataError
 from lethe.rows import Row
 from tests.encoded import collated, examples, log_probs
@@ -42,9 +42,9 @@ def plain_tokenizer(bos=None):
 
 def encoded(question, answer, tokenizer=None, system_prompt=None, max_length=64):
     tokenizer = tokenizer or tiny_tokenizer()
-    return batches.encode_pair(
-        tokenizer, question, answer, row="r0", max_length=max_length, system_prompt=system_prompt
-    )
+    pairs = [Pair("r0", question, answer)]
+    (found,) = batches.encode_pairs(tokenizer, pairs, max_length=max_length, system_prompt=system_prompt)
+    return found
 
 
 def test_prompt_and_answer_are_the_chat_format_of_the_whole_conversation():
@@ -208,3 +208,25 @@ def test_a_text_in_which_nothing_can_be_predicted_is_refused(text):
     assert tokenizer.bos_token_id is None
     with pytest.raises(DataError, match="too short to predict anything"):
         batches.encode_text(tokenizer, text, row="t", max_length=8)
+
+
+@pytest.mark.parametrize(("opening", "answer"), [("Answer:", " Ann"), ("", "Ann")])
+def test_an_opening_is_prompt_in_the_answers_turn_and_no_target(opening, answer):
+    tokenizer = tiny_tokenizer()
+    pair = Pair("r0", "Who?\n", "Ann", opening)
+    [found] = batches.encode_pairs(tokenizer, [pair], max_length=64, system_prompt=None)
+    assert tokenizer.decode(found.ids) == f"<|user|>Who?\n<|assistant|>{opening}{answer}<|end|>"
+    assert tokenizer.decode(found.ids[-found.num_targets :]) == f"{answer}<|end|>"
+    prompt = batches.prompt_ids(tokenizer, "Who?\n", system_prompt=None, opening=opening)
+    assert list(found.ids[: -found.num_targets]) == prompt
+
+
+@pytest.mark.parametrize(
+    ("question", "opening", "whole"), [("Who?\n", "A:", "Who?\nA: Ann"), ("Who? He is", "", "Who? He is Ann")]
+)
+def test_without_a_chat_template_a_question_with_an_opening_is_the_whole_prompt(question, opening, whole):
+    tokenizer = plain_tokenizer(bos="<|user|>")
+    pair = Pair("r0", question, "Ann", opening)
+    [found] = batches.encode_pairs(tokenizer, [pair], max_length=64, system_prompt=None)
+    assert tokenizer.decode(found.ids) == f"<|user|>{whole}<|end|>"
+    assert tokenizer.decode(found.ids[-found.num_targets :]) == " Ann<|end|>"
