@@ -58,6 +58,20 @@ def test_an_answer_that_the_model_would_give_is_known_as_such() -> None:
     assert [greedy for _, greedy in found] == [True, False]
 
 
+def test_the_batch_size_is_heeded() -> None:
+    rows: list[int] = []
+    asked = requests("loglikelihood", [(question, " yes") for question in ("One?", "Two?", "Three?", "Four?")])
+    handle = SETTINGS["pretrained"].base_model.register_forward_pre_hook(
+        lambda _, __, inputs: rows.append(len(inputs["input_ids"])), with_kwargs=True
+    )
+    with handle:
+        for size, largest in ((1, 1), (4, 4)):
+            rows.clear()
+            harness.Engine(**SETTINGS | {"batch_size": size}).loglikelihood(asked)
+            assert max(rows) == largest
+            assert sum(rows) >= len(asked)
+
+
 def test_texts_in_windows_are_as_likely_as_in_lm_eval() -> None:
     asked = requests("loglikelihood_rolling", [("It was a dark and stormy night. " * 5,), ("Short.",)])
     found = harness.Engine(**SETTINGS).loglikelihood_rolling(asked)
