@@ -1,5 +1,6 @@
 """Loading, saving and calling causal language models and their tokenizers: safetensors only, no remote code."""
 
+import copy
 import json
 from collections.abc import Mapping
 from functools import partial
@@ -146,6 +147,15 @@ def frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
     twin = type(model)(model.config).to(device=model.device, dtype=model.dtype)
     twin.load_state_dict(model.state_dict())
     return twin.requires_grad_(False).eval()
+
+
+def frozen_twin(model: PreTrainedModel) -> PreTrainedModel:
+    """A second model of the very same weights, in no memory of its own, that no gradient reaches.
+
+    It is the model as it is now as long as the weights stay: an adapter that is put on the one is not on the other.
+    """
+    shared = {id(parameter): nn.Parameter(parameter.detach(), requires_grad=False) for parameter in model.parameters()}
+    return copy.deepcopy(model, shared).eval()
 
 
 def target_logits(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, predicts: Tensor) -> Tensor:

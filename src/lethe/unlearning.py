@@ -222,8 +222,14 @@ def _signal(
 
 
 def frozen(model: PreTrainedModel, point: Point) -> PreTrainedModel | None:
-    """A copy of the model before unlearning, where an objective compares with it."""
-    return models.frozen_copy(model) if _compares(point) else None
+    """The model before unlearning, where an objective compares with it.
+
+    A copy, but under adapters the weights themselves, which stay unless a wrapper moves them during a pass.
+    """
+    if not _compares(point):
+        return None
+    stays = hasattr(point.mask.module, "enter") and point.gradient_wrapper is None
+    return models.frozen_twin(model) if stays else models.frozen_copy(model)
 
 
 def _reference_of(model: PreTrainedModel, material: Material, point: Point) -> PreTrainedModel | None:

@@ -86,3 +86,22 @@ def test_a_frozen_copy_says_the_same_shares_nothing_and_takes_no_gradient(family
 
 def test_a_frozen_copy_keeps_the_dtype():
     assert models.frozen_copy(tiny_model().to(torch.bfloat16)).dtype == torch.bfloat16
+
+
+@families
+def test_a_frozen_twin_says_the_same_of_the_same_weights_and_takes_no_gradient(family):
+    model, batch = made(family), collated(examples(PAIRS))
+    model.train()
+    twin = models.frozen_twin(model)
+    pairs = list(zip(model.parameters(), twin.parameters(), strict=True))
+    assert all(one.requires_grad and not other.requires_grad for one, other in pairs)
+    assert all(one.data_ptr() == other.data_ptr() for one, other in pairs)
+    assert model.training
+    assert not twin.training
+    model.eval().get_input_embeddings().register_forward_hook(
+        lambda _, __, output: 2 * output
+    )  # as an adapter is put on
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    with torch.no_grad():
+        assert torch.equal(twin(**inputs).logits, models.frozen_copy(model)(**inputs).logits)
+        assert not torch.equal(twin(**inputs).logits, model(**inputs).logits)

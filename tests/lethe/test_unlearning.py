@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lethe import batches, registry, unlearning
+from lethe import batches, models, registry, unlearning
 from lethe.recipes import KINDS, Recipe
 from lethe.steps import LOSSES
 from tests import small_recipes, unlearned
@@ -48,11 +48,11 @@ def each_of(*parts):
 
 @pytest.fixture
 def unlearn(tmp_path):
-    def run(model, point, seed=0, fingerprint="run"):
+    def run(model, point, seed=0, fingerprint="run", pad=unlearned.PAD):
         given = unlearned.material(
             model, examples(FORGET, others=OTHERS), examples(RETAIN), tmp_path, seed=seed, fingerprint=fingerprint
         )
-        return unlearning.unlearn(model, given, Recipe(point, None))
+        return unlearning.unlearn(model, replace(given, pad=pad), Recipe(point, None))
 
     return run
 
@@ -117,6 +117,29 @@ def test_four_pieces_of_unequal_token_counts_give_the_step_of_one_large_batch(ob
     piece_numbers, pieces = step_gradient(recipe(**parts, training=training(batch_size=2, accumulation=4)))
     assert (pieces - whole).norm() <= 1e-6 * whole.norm()
     assert_same_numbers(piece_numbers, numbers, whole if combiner == "sum" else None)
+
+
+@pytest.mark.parametrize("mask", registry.names("masks"))
+def test_under_every_mask_four_pieces_give_the_weights_of_one_large_batch(unlearn, mask):
+    # By plain descent: AdamW would make a whole step of the rounding where a gradient is next to nothing.
+    descent, found = component("optimizer", "sgd", lr=1e-3), []
+    refreshed = {"refresh_steps": 1} if "refresh_steps" in registry.load("masks", mask).Config.model_fields else {}
+    for size, pieces in ((8, 1), (2, 4)):
+        settings = training(steps=3, batch_size=size, accumulation=pieces)
+        model = tiny_model()
+        point = recipe(mask=component("mask", mask, **refreshed), optimizer=descent, training=settings)
+        unlearn(model, point, fingerprint=f"{pieces} pieces")
+        found.append(torch.nn.utils.parameters_to_vector(model.parameters()).detach())
+    start = torch.nn.utils.parameters_to_vector(tiny_model().parameters()).detach()
+    assert (found[0] - found[1]).norm() <= 1e-4 * (found[0] - start).norm()
+
+
+@pytest.mark.parametrize(("part", "name"), each_of("mask", "optimizer"))
+def test_the_token_that_fills_batches_changes_no_bit(unlearn, part, name):
+    models = [tiny_model(), tiny_model()]
+    for model, pad in zip(models, (unlearned.PAD, 7), strict=True):
+        unlearn(model, recipe(**{part: name}, training=training(steps=2)), fingerprint=str(pad), pad=pad)
+    assert weights(models[0]) == weights(models[1]) != weights(tiny_model())
 
 
 @every_forget_objective
@@ -199,8 +222,11 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(unlearn):
     assert found[0] == found[1] != found[2]
 
 
-@pytest.mark.parametrize(("part", "name"), each_of("combiner", "retain_objective", "optimizer"))
-@pytest.mark.parametrize("step", [3, 4])
+@pytest.mark.parametrize(
+    ("part", "name", "step"),
+    [(*one, step) for one in each_of("combiner", "retain_objective", "optimizer") for step in (3, 4)]
+    + [(*one, 3) for one in each_of("forget_objective")],
+)
 def test_a_killed_run_goes_on_and_ends_with_the_same_bits(unlearn, part, name, step, monkeypatch):
     settings = recipe(
         **{part: name},
@@ -253,3 +279,25 @@ def test_another_seed_takes_both_kinds_of_rows_in_another_order(rows_seen):
     first, other = rows_seen(seed=0), rows_seen(seed=1)
     assert first[0] != other[0]
     assert first[1] != other[1]
+
+
+def test_under_adapters_the_reference_is_the_same_weights_and_says_what_a_copy_says(unlearn, monkeypatch):
+    settings, found = recipe(mask="lora", retain_objective="kl"), []
+    for make in (models.frozen_twin, models.frozen_copy):
+        model = tiny_model()
+        with monkeypatch.context() as patched:
+            patched.setattr(models, "frozen_twin", make)
+            found.append((unlearn(model, settings, fingerprint=make.__name__), weights(model)))
+    assert found[0] == found[1]
+    assert found[0][0][-1]["retain_loss"] > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("parts", "shares"),
+    [({}, False), ({"mask": "lora"}, True), ({"mask": "lora", "wrapper": "straight_through"}, False)],
+)
+def test_only_weights_that_stay_are_the_reference_themselves(parts, shares):
+    model = tiny_model()
+    reference = unlearning.frozen(model, recipe(retain_objective="kl", **parts))
+    places = {parameter.data_ptr() for parameter in model.parameters()}
+    assert {parameter.data_ptr() in places for parameter in reference.parameters()} == {shares}

@@ -11,7 +11,8 @@ forget gradient of the step alone. It then answers with tensors: a parameter tha
 gradient again by which it could be chosen.
 
 A mask that changes the structure of the model has two functions more. ``enter(model, config, seed)`` is called once,
-when copies for reference have been made and before ``select``; new parameters are the mask's to name and to free.
+when references have been made and before ``select``; new parameters are the mask's to name and to free, and those that
+the model has stay until ``leave``: the reference may be of the same weights.
 ``leave(model, config)`` is called when training ends, however it ends: afterwards the model is an ordinary one of its
 class, with the parameters that it had before. It returns tensors by name to be kept beside the model, or nothing.
 """
