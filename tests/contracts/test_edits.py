@@ -68,7 +68,7 @@ def knowing(tmp_path_factory):
 def run(knowing, tmp_path):
     """Edit a model that knows all rows, or the one that is given: the model and its curve."""
 
-    def edit(name, model=None, forget=FORGET, seed=0, place="run", unlearnt=False, **changes):
+    def edit(name, model=None, forget=FORGET, seed=0, place="run", unlearnt=False, pad=unlearned.PAD, **changes):
         part = component("edit", name, **changes)
         model = copy.deepcopy(knowing) if model is None else model
         given = unlearned.material(
@@ -76,7 +76,7 @@ def run(knowing, tmp_path):
         )
         if unlearnt:
             halve(model)
-        return model, part.module.edit(model, given, part.config)
+        return model, part.module.edit(model, replace(given, pad=pad), part.config)
 
     return edit
 
@@ -164,6 +164,37 @@ def test_a_killed_edit_goes_on_and_ends_with_the_same_bits(run, name, share, kno
     resumed, found = run(name, with_dropout(knowing), place="killed")
     assert found == curve
     assert weights(resumed) == weights(expected)
+
+
+def in_pieces(name, size, pieces):
+    """Changes of an edit's settings: three steps of so many pieces, by an AdamW that makes little of tiny gradients."""
+    config = component("edit", name).config
+    changes = {}
+    for key in fittings(config):
+        holder = config if key == "" else getattr(config, key)
+        block = {
+            "optimizer": holder.optimizer.model_dump() | {"eps": 1e-2},
+            "training": small_training(steps=3, batch_size=size, accumulation=pieces).model_dump(),
+        }
+        changes |= block if key == "" else {key: holder.model_dump() | block}
+    return changes
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_four_pieces_give_the_weights_of_one_large_batch(run, name):
+    found = []
+    for size, pieces in ((4, 1), (1, 4)):
+        model, _ = run(name, tiny_model(), place=f"{pieces} pieces", **in_pieces(name, size, pieces))
+        found.append(torch.nn.utils.parameters_to_vector(model.parameters()).detach())
+    start = torch.nn.utils.parameters_to_vector(tiny_model().parameters()).detach()
+    assert (found[0] - found[1]).norm() <= 1e-4 * (found[0] - start).norm()
+
+
+@every_edit
+def test_the_token_that_fills_batches_changes_no_bit(run, name):
+    uneven = [(question, answer * (1 + n)) for n, (question, answer) in enumerate(FORGET)]
+    found = [run(name, forget=uneven, place=f"pad {pad}", pad=pad)[0] for pad in (unlearned.PAD, 7)]
+    assert weights(found[0]) == weights(found[1])
 
 
 @every_edit
