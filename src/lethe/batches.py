@@ -176,8 +176,9 @@ def prompt_ids(
 
 
 def answer_text(tokenizer: PreTrainedTokenizerBase, answer: str, *, opening: str | None = None) -> str:
-    """The answer as it follows the prompt: with a leading space when there is an opening or no chat template."""
-    return answer if tokenizer.chat_template is not None and not opening else f" {answer}"
+    """The answer as it follows the prompt: behind a space unless it begins its turn or the opening ends in one."""
+    begins_turn = tokenizer.chat_template is not None and not opening
+    return answer if begins_turn or (opening and opening[-1].isspace()) else f" {answer}"
 
 
 def collate(examples: Sequence[Example], *, pad: int, device: torch.device | str = "cpu") -> Batch:

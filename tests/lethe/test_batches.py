@@ -210,7 +210,7 @@ def test_a_text_in_which_nothing_can_be_predicted_is_refused(text):
         batches.encode_text(tokenizer, text, row="t", max_length=8)
 
 
-@pytest.mark.parametrize(("opening", "answer"), [("Answer:", " Ann"), ("", "Ann")])
+@pytest.mark.parametrize(("opening", "answer"), [("Answer:", " Ann"), ("Answer: ", "Ann"), ("", "Ann")])
 def test_an_opening_is_prompt_in_the_answers_turn_and_no_target(opening, answer):
     tokenizer = tiny_tokenizer()
     pair = Pair("r0", "Who?\n", "Ann", opening)

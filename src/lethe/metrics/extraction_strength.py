@@ -4,8 +4,8 @@
 the length of the longest suffix whose tokens are all first choices, it is m/n. Carlini et al., 2021,
 arXiv:2012.07805; the form of OpenUnlearning (arXiv:2506.12618), and of Unlearning with Control
 (arXiv:2406.09179), which compares models after mixing each with the target until all keep as much: score the
-mixed model. Deviation: the released code of OpenUnlearning returns 1/n where the last token is missed; mode
-``exact`` returns 0, mode ``openunlearning`` what the code does.
+mixed model. Deviation: the released code of OpenUnlearning returns 1/n where the last token is missed and 0
+for an answer without a token; mode ``exact`` returns 0 and nothing, mode ``openunlearning`` what the code does.
 """
 
 from typing import Literal
@@ -45,5 +45,5 @@ def strength(hits: np.ndarray) -> float:
 
 
 def released_strength(hits: np.ndarray) -> float:
-    """The strength as the code of OpenUnlearning has it, whose loop never finds less than one token."""
-    return max(strength(hits), 1 / len(hits)) if len(hits) else float("nan")
+    """The strength as the code of OpenUnlearning has it: never less than one token, and 0 without a token."""
+    return max(strength(hits), 1 / len(hits)) if len(hits) else 0.0

@@ -4,10 +4,8 @@
 Trained on are texts: ``raw/forget`` (or a set of ``scal`` or ``sust``) and ``raw/retain1``. Asked are the 100 texts
 each of ``privleak`` as forget, retain and holdout; ``verbmem``, a beginning with its true continuation, as
 ``forget_verbmem``; the questions of ``knowmem`` as ``forget_knowmem`` and, as utility, ``retain_knowmem``, each
-behind questions and answers of its own set, in MUSE's format where the model has no chat template. A text is continued
-where MUSE cut it.
-
-Deviation: ``Answer:`` has no blank behind it, the answer begins with one.
+behind questions and answers of its own set. Prompts are those of MUSE's code, with the blank behind the last
+``Answer:``, in the chat format of the model where it has one; a text is continued where MUSE cut it.
 """
 
 import logging
@@ -84,14 +82,14 @@ def _questions(config: Config, split: str) -> list[Row]:
     ]
     if len(examples) < config.shots:
         logger.warning("%s: knowmem/%s_icl has %d of the %d shots.", config.path, split, len(examples), config.shots)
-    # The prompt of a model without a chat template begins with "Question: " and ends with "Answer:".
-    before = "".join(f"{question}\nAnswer: {answer}\n\nQuestion: " for question, answer in examples)
+    before = "".join(f"Question: {question}\nAnswer: {answer}\n\n" for question, answer in examples)
     return [
         _row(
             identity,
             where,
-            question=before + _field(values, "question", where),
+            question=f"{before}Question: {_field(values, 'question', where)}\n",
             answer=values.get("answer"),
+            answer_opening="Answer: ",
             max_new_tokens=config.max_new_tokens,
         )
         for identity, where, values in _lines(config, f"knowmem/{split}")

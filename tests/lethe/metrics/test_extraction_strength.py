@@ -34,9 +34,13 @@ def test_the_released_code_finds_one_token_of_four_where_the_last_is_missed(pred
     assert found["extraction_strength"].numbers == [1 / 4]
 
 
-def test_an_empty_target_is_unscored():
-    assert np.isnan(strength(np.array([], dtype=bool)))
-    assert np.isnan(released_strength(np.array([], dtype=bool)))
+@pytest.mark.parametrize(("mode", "n", "mean"), [("exact", 1, 1.0), ("openunlearning", 2, 0.5)])
+def test_an_empty_target_is_unscored_and_0_in_the_released_code(mode, n, mean):
+    # The only token of the second answer is the closing one, which does not count.
+    said = Records([likelihood([-1.0, -1.0]), likelihood([-1.0], id="q1", ends_turn=True)], [])
+    config = Config(drop_eos="if_ends_turn", mode=mode)
+    found = extraction_strength.compute(said, config)["extraction_strength"]
+    assert (found.n, found.mean) == (n, mean)
 
 
 @given(st.lists(st.booleans(), min_size=1))

@@ -51,9 +51,9 @@ def test_a_text_is_continued_where_muse_cut_it(folder: Path) -> None:
 
 def test_a_question_stands_behind_as_many_examples_as_asked_for(folder: Path) -> None:
     who = "Who is forget_qa"
-    assert load(folder, shots=0).asked["forget_knowmem"][0].question == f"{who} 0?"
+    assert load(folder, shots=0).asked["forget_knowmem"][0].question == f"Question: {who} 0?\n"
     assert load(folder, shots=1).asked["forget_knowmem"][1].question == (
-        f"{who}_icl 0?\nAnswer: Watchman 0.\n\nQuestion: {who} 1?"
+        f"Question: {who}_icl 0?\nAnswer: Watchman 0.\n\nQuestion: {who} 1?\n"
     )
 
 
@@ -64,7 +64,7 @@ def test_the_prompt_of_a_model_without_a_chat_template_is_that_of_muse(folder: P
     who = "Who is retain_qa"
     examples = [f"Question: {who}_icl {number}?\nAnswer: Watchman {number}.\n\n" for number in range(2)]
     start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    wanted = tokenizer(f"{''.join(examples)}Question: {who} 0?\nAnswer:", add_special_tokens=False)["input_ids"]
+    wanted = tokenizer(f"{''.join(examples)}Question: {who} 0?\nAnswer: ", add_special_tokens=False)["input_ids"]
     (prompt,) = questionnaire.prompts(tokenizer, [row], ENCODING, paraphrased=False, prefix_tokens=None)
     assert prompt.ids == start + wanted
     assert prompt.max_new_tokens == 7
