@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lethe import registry, scores, splits
-from tests import fake_muse, fake_rwku, fake_tofu
+from tests import fake_muse, fake_rwku, fake_tofu, fake_wmdp
 
 SOURCES = registry.names("sources")
 
@@ -49,11 +49,16 @@ def rwku(folder: Path) -> dict[str, Any]:
     return {"path": str(fake_rwku.write(folder / "rwku")), "subjects": ["Ada", "Bo"], "corpus": None}
 
 
+def wmdp(folder: Path) -> dict[str, Any]:
+    return fake_wmdp.settings(fake_wmdp.write(folder / "wmdp"))
+
+
 SMALL: dict[str, Callable[[Path], dict[str, Any]]] = {
     "world": world,
     "tofu": tofu,
     "muse": muse,
     "rwku": rwku,
+    "wmdp": wmdp,
     "jsonl": jsonl,
 }
 
