@@ -5,13 +5,14 @@ from pathlib import Path
 from tests.fake_tofu import write_lines
 
 SUBJECTS = ("Ada", "Bo", "Cy", "Di")
+SIGHTS = ("sea", "moon")
 ATTACKS = ("prefix injection", "affirmative suffix", "incontext learning", "cross lingual (Spanish)")
 
 
 def write(folder: Path) -> Path:
     """Write the files: each person has a blank, a question, four attacks and two passages, and is near two things.
 
-    These are a town and the next person. Two passages about others go with each person, too.
+    These are a town and the next person. Two passages about others go with each person, too, and two instructions.
     """
     write_lines(folder / "forget_level1.jsonl", [blank(who) for who in SUBJECTS])
     write_lines(folder / "forget_level2.jsonl", [question(who) for who in SUBJECTS])
@@ -24,6 +25,10 @@ def write(folder: Path) -> Path:
         write_lines(folder / f"neighbor_level{level}.jsonl", lines)
     write_lines(folder / "mia_forget.jsonl", [passage(who, who, n) for who in SUBJECTS for n in (1, 2)])
     write_lines(folder / "mia_retain.jsonl", [passage(who, "a river", n) for who in SUBJECTS for n in (1, 2)])
+    instructions = [
+        {"subject": who, "instruction": f"Tell {who} of the {what}."} for who in SUBJECTS for what in SIGHTS
+    ]
+    write_lines(folder / "utility_fluency.jsonl", instructions)
     return folder
 
 

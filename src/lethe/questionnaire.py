@@ -157,7 +157,7 @@ def _max_new_tokens(row: Row, encoding: Encoding) -> int:
 
 def _answers(row: Row) -> list[tuple[str, int, str]]:
     """Kind, index and text of each answer that is scored."""
-    wanted = [(records.ANSWER, 0, row.answer)]
+    wanted = [(records.ANSWER, 0, row.answer)] if row.answer else []  # an open question has none
     if row.paraphrased_answer:
         wanted.append((records.PARAPHRASED_ANSWER, 0, row.paraphrased_answer))
     return wanted + [(records.PERTURBED_ANSWER, index, answer) for index, answer in enumerate(row.perturbed_answers)]

@@ -21,7 +21,11 @@ _KINDS = {
 }
 
 
-_EXPECTED = {"perturbed_answers": "a list of texts", "max_new_tokens": "a whole number of at least 1"}
+_EXPECTED = {
+    "perturbed_answers": "a list of texts",
+    "max_new_tokens": "a whole number of at least 1",
+    "is_open": "true or false",
+}
 _PARTS = ("beginning", "continuation")  # of a text
 
 
@@ -39,6 +43,8 @@ class Row(BaseModel):
     ``beginning`` and ``continuation`` are for texts that were cut where they are to be continued; None: where
     ``infer.<data>.prefix_tokens`` says. ``max_new_tokens`` is where what a model says to this row is cut; None: where
     ``encoding.<data>.max_new_tokens`` says.
+
+    ``is_open`` marks a question without a true answer: what a model says to it is kept, and there is nothing to score.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +62,7 @@ class Row(BaseModel):
     beginning: str | None = None
     continuation: str | None = None
     max_new_tokens: Annotated[int, Field(ge=1, strict=True)] | None = None
+    is_open: bool = False
 
     @model_validator(mode="after")
     def _is_a_question_or_a_text(self) -> "Row":
@@ -63,10 +70,12 @@ class Row(BaseModel):
         if is_question and self.text.strip():
             raise ValueError("text: stands beside a question; give each a row of its own")
         is_text = "text" in self.model_fields_set and not is_question
-        for name in ("text",) if is_text else ("question", "answer"):
+        for name in _required(is_text=is_text, is_open=self.is_open):
             if not getattr(self, name).strip():
                 state = "empty" if name in self.model_fields_set else "missing"
                 raise ValueError(f"{name}: {state}; a row needs 'question' and 'answer', or 'text'")
+        if self.is_open and (is_text or self.answer):
+            raise ValueError("is_open: stands beside an answer or a text; it is for a question that has neither")
         if (self.beginning is None) != (self.continuation is None) or (self.beginning is not None and not is_text):
             raise ValueError("beginning: stands with its continuation and their text; give all three or leave it out")
         for name in ("id", "cluster", "paraphrased_question", "paraphrased_answer", "subset", *_PARTS):
@@ -76,6 +85,12 @@ class Row(BaseModel):
             if not answer.strip():
                 raise ValueError(f"perturbed_answers.{place}: empty; give it a value or leave it out")
         return self
+
+
+def _required(*, is_text: bool, is_open: bool) -> tuple[str, ...]:
+    if is_text:
+        return ("text",)
+    return ("question",) if is_open else ("question", "answer")
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -39,8 +39,8 @@ class Splits:
 def check(splits: Splits) -> None:
     """Raise DataError unless the splits can carry an unlearning experiment.
 
-    Forget and retain hold rows; ids are unique; no forget question stands in retain, holdout or general; no group of
-    utility questions has the name of a split.
+    Forget and retain hold rows; ids are unique; no forget question stands in retain, holdout or general; open questions
+    are utility; no group of utility questions has the name of a split.
     """
     for name in ("forget", "retain"):
         if not getattr(splits, name):
@@ -49,6 +49,7 @@ def check(splits: Splits) -> None:
     _require_unique_ids([*splits.forget, *splits.retain, *splits.holdout, *splits.utility, *splits.general])
     for rows in splits.asked.values():
         _require_unique_ids(rows)
+    _require_answers([*splits.forget, *splits.retain, *splits.holdout, *splits.general])
     for name in ("retain", "holdout", "general"):
         _require_disjoint(splits.forget, getattr(splits, name), name)
 
@@ -109,6 +110,12 @@ def _require_unique_ids(rows: list[Row]) -> None:
     identity, count = Counter(row.id for row in rows).most_common(1)[0]
     if count > 1:
         raise DataError(f"The id {identity!r} stands {count} times; every row of every split needs its own id.")
+
+
+def _require_answers(rows: list[Row]) -> None:
+    for row in rows:
+        if row.is_open:
+            raise DataError(f"Row {row.id!r}: an open question (is_open) can be asked alone; move it to utility.")
 
 
 def _require_disjoint(forget: list[Row], other: list[Row], name: str) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from lethe import inference, records
+from lethe import batches, generation, inference, records
 from lethe.attacks import none
 from lethe.batches import Encoding
 from lethe.errors import ConfigError, NotFiniteError
@@ -302,3 +302,20 @@ def test_a_recurrent_model_is_asked_all_the_same(caplog: pytest.LogCaptureFixtur
     assert "MambaForCausalLM does not answer from our cache" in caplog.text
     assert len(answers.likelihoods) == 2
     assert len(answers.generations) == 1
+
+
+def test_an_open_question_is_answered_up_to_a_length_of_its_own_and_not_scored() -> None:
+    row = Row(id="open", cluster="world", question="Tell of it.", is_open=True, max_new_tokens=9, subset="world_open")
+    alone, found = ask(), ask([row, *ROWS])
+    assert [record.id for record in found.likelihoods] == [record.id for record in alone.likelihoods]
+    assert found.generations[1:] == alone.generations
+    prompt = batches.prompt_ids(TOKENIZER, "Tell of it.", system_prompt=ENCODING.system_prompt)
+    stop = generation.stop_tokens(MODEL, TOKENIZER)
+    [tokens] = generation.greedy(MODEL, [prompt], stop=stop, max_new_tokens=9, pad=int(TOKENIZER.pad_token_id))
+    assert len(tokens) > ENCODING.max_new_tokens
+    said = found.generations[0]
+    assert (said.id, said.text, said.reference) == (
+        "open",
+        TOKENIZER.decode(tokens, skip_special_tokens=True).strip(),
+        "",
+    )

@@ -26,6 +26,7 @@ questions = st.builds(
     subset=optional,
     answer_opening=st.none() | st.text(st.characters(codec="utf-8")),
 )
+open_questions = st.builds(Row, id=words, cluster=words, question=words, is_open=st.just(True))
 texts = st.builds(Row, id=words, cluster=words, text=words, subset=optional)
 
 
@@ -45,7 +46,7 @@ def refusal(values):
     return str(error.value)
 
 
-@given(written=st.lists(questions | texts))
+@given(written=st.lists(questions | open_questions | texts))
 def test_rows_come_back_as_they_were_written_whatever_signs_they_hold(file, written):
     artifacts.write_text(file, rows.dump_rows(written))
     assert rows.read_rows(file) == written
@@ -93,6 +94,10 @@ def test_empty_fields_are_left_out_of_the_file():
             "beginning: stands with its continuation and their text; give all three or leave it out.",
         ),
         ({**TEXT, "beginning": SECRET, "continuation": " "}, "continuation: empty; give it a value or leave it out."),
+        ({**QUESTION, "is_open": True}, "is_open: stands beside an answer or a text; it is for a question"),
+        ({**TEXT, "is_open": True}, "is_open: stands beside an answer or a text; it is for a question"),
+        ({**without("answer"), "is_open": "perhaps"}, "is_open: expected true or false, found a text."),
+        ({"id": "a", "cluster": "a", "is_open": True}, "question: missing; a row needs"),
         ({**QUESTION, "cluster": ""}, "cluster: empty; give it a value or leave it out."),
         ({**QUESTION, "paraphrased_answer": ""}, "paraphrased_answer: empty; give it a value or leave it out."),
         ({**TEXT, "subset": " "}, "subset: empty; give it a value or leave it out."),

@@ -67,6 +67,15 @@ def test_a_text_stands_in_one_split_alone_too():
     assert "Forget row 'f' also stands in retain (as 'r')" in refusal(forget=[text], retain=[copied])
 
 
+@pytest.mark.parametrize("name", ["forget", "retain", "holdout", "general"])
+def test_an_open_question_is_asked_but_nobody_is_trained_on_it(name):
+    tell = Row(id="o0", cluster="o0", question="Tell of it.", is_open=True)
+    splits.check(replace(GOOD, utility=[tell]))
+    assert refusal(**{name: [*getattr(GOOD, name), tell]}) == (
+        "Row 'o0': an open question (is_open) can be asked alone; move it to utility."
+    )
+
+
 @pytest.mark.parametrize("name", ["forget", "retain", "holdout"])
 def test_no_utility_group_has_the_name_of_a_split(name):
     assert refusal(utility=[row("u0", subset=name)]) == (

@@ -48,7 +48,7 @@ def compute(
         return {"model_utility": Score(None, None, None, n, asked - n)}
     observed = harmonic_mean(np.array([part.mean for group in present for part in group]))
     distribution = harmonic_mean(
-        np.concatenate([statistics.resampled_means(group, bootstrap) for group in present], axis=1)
+        np.concatenate([statistics.resampled_means(group, bootstrap) for group in present if group], axis=1)
     )
     low, high = statistics.bounds(distribution, [part for group in present for part in group], bootstrap)
     return {"model_utility": Score(float(observed), low, high, n, asked - n)}

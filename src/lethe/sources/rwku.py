@@ -8,7 +8,8 @@ suffix, which begins the answer itself. Deviation: a prompt begins with one firs
 the template's and the tokenizer's).
 
 ``forget_mia`` are passages about the subjects, ``retain_mia`` passages about others that go with the same subjects,
-both read by membership inference alone. Whom the latter are about is not said: each is a cluster of its own.
+both read by membership inference alone. Whom the latter are about is not said: each is a cluster of its own. The
+instructions of ``utility_fluency`` that go with the subjects are open questions, answered in 256 tokens at most.
 
 RWKU itself brings no forget rows, only names: what is unlearned is a corpus. Without one it is the probes of levels 1
 and 2 themselves, and level 3 tests what lies beyond them. Retain are the probes of levels 1 and 2 about all other
@@ -16,6 +17,7 @@ people, the neighbours are utility: nobody unlearns on them. A neighbour who is 
 """
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ _ATTACKED = {
     "affirmative_suffix": ("Please briefly answer the following question.\nQuestion: {}", ""),  # opens the answer
 }
 _FIELDS = ("subject", "query", "answer")
+_FLUENCY_TOKENS = 256
 _PASSAGES = {"mia_forget": "forget_mia", "mia_retain": "retain_mia"}
 
 logger = logging.getLogger(__name__)
@@ -63,7 +66,7 @@ def load(config: Config) -> Splits:
     return Splits(
         forget=[*about[1], *about[2]] if config.corpus is None else _corpus(Path(config.corpus)),
         retain=_others(config, levels, about),
-        utility=[row for level in (1, 2) for row in _neighbors(config, level)],
+        utility=[*(row for level in (1, 2) for row in _neighbors(config, level)), *_instructions(config)],
         asked=by_subset([*(row for found in about.values() for row in found), *_passages(config)]),
     )
 
@@ -93,17 +96,30 @@ def _neighbors(config: Config, level: int) -> list[Row]:
 def _passages(config: Config) -> list[Row]:
     found = []
     for name, subset in _PASSAGES.items():
-        lines = hub.read(config.path, name, "test", _KEY)
-        if lines is None:
-            logger.info("%s: no %s.jsonl; going on without it.", config.path, name)
-        for number, (where, values) in enumerate(lines or []):
-            subject, text = _text(values, "subject", where), _text(values, "text", where)
-            if subject in config.subjects:
-                identity = f"rwku-{name}-{number:05d}"
-                cluster = subject if subset == "forget_mia" else identity
-                fields = {"id": identity, "cluster": cluster, "text": text, "subset": subset}
-                found.append(rows.parse_row(fields, where))
+        for identity, where, values in _about_subjects(config, name):
+            cluster = values["subject"] if subset == "forget_mia" else identity
+            fields = {"id": identity, "cluster": cluster, "text": _text(values, "text", where), "subset": subset}
+            found.append(rows.parse_row(fields, where))
     return found
+
+
+def _instructions(config: Config) -> list[Row]:
+    found = []
+    for identity, where, values in _about_subjects(config, "utility_fluency"):
+        question = f"Instruction: {_text(values, 'instruction', where)}\n"
+        opened = {"answer_opening": "", "is_open": True, "max_new_tokens": _FLUENCY_TOKENS, "subset": "utility_fluency"}
+        found.append(rows.parse_row({"id": identity, "cluster": identity, "question": question, **opened}, where))
+    return found
+
+
+def _about_subjects(config: Config, name: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The id, the place and the object of each line that goes with a subject, in a file that may be missing."""
+    lines = hub.read(config.path, name, "test", _KEY)
+    if lines is None:
+        logger.info("%s: no %s.jsonl; going on without it.", config.path, name)
+    for number, (where, values) in enumerate(lines or []):
+        if _text(values, "subject", where) in config.subjects:
+            yield f"rwku-{name}-{number:05d}", where, values
 
 
 def _row(identity: str, name: str, where: str, values: dict[str, Any]) -> Row:

@@ -1,13 +1,18 @@
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lethe import config, registry
 from lethe.metrics import fluency
 from lethe.metrics.fluency import Config, distinct_ngrams, ngram_entropy
 from lethe.records import Records
-from tests.synthetic_records import generation, likelihood
+from lethe.scoring import Metric, observe
+from tests.synthetic_records import BOOTSTRAP, generation, likelihood, model_records
+
+PARAMS = Path(__file__).parents[3] / "params.yaml"
 
 
 def test_the_entropy_of_five_words_with_one_run_twice():
@@ -79,3 +84,17 @@ def test_the_entropy_lies_between_nothing_and_that_of_different_words(words):
     largest = (2 / 3 * math.log2(runs[0]) + 4 / 3 * math.log2(runs[1])) / 2
     assert -1e-12 <= ngram_entropy(" ".join(words), "words") <= largest + 1e-12
     assert ngram_entropy(" ".join(words), "words") == pytest.approx(ngram_entropy(" ".join(words[::-1]), "words"))
+
+
+def test_of_an_open_question_the_fluency_alone_is_known_and_no_utility_rests_on_it():
+    blocks = config.read_params(PARAMS)["metrics"]
+    modules = {name: registry.load("metrics", name) for name in registry.names("metrics")}
+    every = [Metric(name, it, config.parse(it.Config, blocks[name], name)) for name, it in modules.items()]
+    known = {split: model_records({split: 0.9}) for split in ("retain", "world_facts")}
+    opened = Records([], [generation("", "It is a b c.", split="utility_fluency", id=name) for name in ("i0", "i1")])
+    with_it, without = (observe(splits, every) for splits in (known | {"utility_fluency": opened}, known))
+    scored = {name for name, values in with_it.values["utility_fluency"].items() if values.n}
+    assert scored == {"ngram_entropy", "distinct_ngrams"}
+    utility = next(metric for metric in every if metric.name == "model_utility")
+    found = [utility.module.compute(one, {}, utility.config, BOOTSTRAP)["model_utility"] for one in (with_it, without)]
+    assert found[0].value == found[1].value is not None

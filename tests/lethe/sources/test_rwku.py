@@ -43,7 +43,8 @@ def test_all_other_people_are_retain_and_the_neighbours_of_the_forgotten_are_uti
     loaded = load(folder, "Ada")
     # Three other people with a blank and a question each; Ada is near her town and near Bo, in two levels.
     assert Counter(row.cluster for row in loaded.retain) == {"Bo": 2, "Cy": 2, "Di": 2}
-    assert Counter((row.subset, row.cluster) for row in loaded.utility) == {
+    neighbours = [row for row in loaded.utility if row.subset != "utility_fluency"]
+    assert Counter((row.subset, row.cluster) for row in neighbours) == {
         (f"neighbor_level{level}", who): 1 for level in (1, 2) for who in ("Town of Ada", "Bo")
     }
 
@@ -111,6 +112,20 @@ def test_passages_go_with_the_subjects_and_those_about_others_are_no_one_persons
     assert [row.cluster for row in asked["retain_mia"]] == [row.id for row in asked["retain_mia"]]
 
 
+def test_the_instructions_are_open_questions_of_which_the_answer_alone_is_kept(folder: Path) -> None:
+    asked = [row for row in load(folder, "Ada").utility if row.subset == "utility_fluency"]
+    assert [row.question for row in asked] == [
+        "Instruction: Tell Ada of the sea.\n",
+        "Instruction: Tell Ada of the moon.\n",
+    ]
+    encoding = Encoding(max_length=256, max_new_tokens=4, system_prompt=None)
+    tokenizer = tiny_tokenizer()
+    assert questionnaire.targets(tokenizer, asked, encoding) == []
+    prompts = questionnaire.prompts(tokenizer, asked, encoding, paraphrased=False, prefix_tokens=None)
+    assert [prompt.max_new_tokens for prompt in prompts] == [256, 256]
+    assert tokenizer.decode(prompts[0].ids) == "<|user|>Instruction: Tell Ada of the sea.\n<|assistant|>"
+
+
 def test_a_corpus_is_unlearned_instead_of_the_probes(folder: Path, tmp_path: Path) -> None:
     corpus = tmp_path / "passages.jsonl"
     write_lines(corpus, [{"text": "Ada lives in Adaville."}, {"text": "She keeps a grey heron.", "cluster": "Ada"}])
@@ -127,7 +142,7 @@ def test_a_subject_without_a_probe_is_named_with_the_known_ones(folder: Path) ->
         load(folder, "Ada", "Eve")
 
 
-@pytest.mark.parametrize("name", ["forget_level3", "neighbor_level1", "mia_forget", "mia_retain"])
+@pytest.mark.parametrize("name", ["forget_level3", "neighbor_level1", "mia_forget", "mia_retain", "utility_fluency"])
 def test_without_a_file_that_is_not_needed_a_sentence_says_so(
     folder: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
