@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from lethe import adapters, unlearning
+from lethe import adapters, editing, unlearning
 from lethe.errors import ConfigError, NotFiniteError
 from lethe.masks import lora
 from lethe.recipes import Recipe
@@ -83,6 +83,17 @@ def test_without_its_adapters_the_trained_model_is_the_old_one_and_with_them_the
         assert torch.equal(parameter, old[name] + alpha / rank * (up @ down))
         assert torch.count_nonzero(up) > 0
     assert len(given.adapter) == 4 * 14  # seven projections in each of two layers
+
+
+def test_its_task_vector_negated_is_minus_alpha_over_rank_times_b_a(tmp_path):
+    model, adapter = tiny_model(), component("mask", "lora", keep_adapter=True)
+    given, origin = unlearned.material(model, ROWS, ROWS, tmp_path), editing.copied(model)
+    unlearning.unlearn(model, given, Recipe(recipe(mask=adapter), None))
+    editing.move_away(model, origin, 1.0)
+    name = "model.layers.1.mlp.down_proj.weight"
+    product = 4.0 / 2 * (given.adapter[f"{name}.B"] @ given.adapter[f"{name}.A"])
+    assert torch.count_nonzero(product) > 0
+    torch.testing.assert_close(dict(model.named_parameters())[name] - origin[name], -product, rtol=1e-3, atol=1e-7)
 
 
 def test_an_adapter_is_kept_only_on_demand(tmp_path):
