@@ -15,6 +15,23 @@ from tests.pipeline import workspace
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 CELL = "npo_sago_masters-0"
+METRIC = """\
+from lethe import scores
+from lethe.config import Section
+
+SCOPE = "split"
+RANGE = {"words_said": (0.0, float("inf"))}
+DIRECTION = {"words_said": "match_oracle"}
+NEEDS = frozenset({"generations"})
+
+
+class Config(Section):
+    pass
+
+
+def compute(said, config):
+    return {"words_said": scores.per_question(said, [(item.id, len(item.text.split())) for item in said.generations])}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +68,27 @@ def test_published_runs_are_in_the_store_once(root: Path) -> None:
     runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
     keys = [run.data.tags["dvc.stage_key"] for run in runs]
     assert len(keys) == len(set(keys)) == 4  # target, retain, the cell, and the grid's summary
+
+
+def test_changing_editing_or_adding_a_metric_runs_no_model(root: Path) -> None:
+    """Only the arithmetic on records runs again, and what shows it."""
+    folder = root / "src" / "lethe" / "metrics"
+    scored = {"score_controls@target", "score_controls@retain", f"score@{CELL}"}
+
+    workspace.override(root, {"metrics.rouge.stemmer": False})
+    changed = workspace.stages_run(workspace.repro(root).stdout)
+    with (folder / "rouge.py").open("a", encoding="utf-8") as file:
+        file.write("# one more comment\n")
+    edited = workspace.stages_run(workspace.repro(root).stdout)
+    (folder / "words_said.py").write_text(METRIC, encoding="utf-8")
+    workspace.override(root, {"metrics.words_said": {}})
+    added = workspace.stages_run(workspace.repro(root).stdout)
+
+    for ran in (changed, edited, added):
+        assert {stage for stage in ran if "@" in stage} == scored
+        assert set(ran) - scored <= {"resolve", "report", "publish"}
+    score = json.loads((root / artifacts.scores(CELL)).read_text(encoding="utf-8"))
+    assert score["conditions"]["none"]["forget"]["words_said"]["value"] > 0
 
 
 def test_one_more_retain_model_re_runs_no_other_model(root: Path) -> None:
