@@ -1,6 +1,7 @@
 """How hard an example pulls at the weights: gradients, one example at a time."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional
@@ -10,16 +11,37 @@ from lethe import batches, models
 from lethe.batches import Example
 
 
-def norm(model: PreTrainedModel, example: Example, *, pad: int) -> float:
-    """L2 norm of the gradient of the example's mean negative log-likelihood with regard to all parameters at once.
+class Norms(NamedTuple):
+    """Norms of one gradient, in nats, each at least 0.
 
-    In nats, at least 0. The model is as it is, without dropout, and no gradient stays behind. OpenUnlearning averages
-    the norms of single tensors and switches dropout on; here the norm is that of the whole gradient.
+    ``whole`` is the L2 norm over all parameters at once; the others are means over the parameter tensors of the norm of
+    each: the sum of absolute values, the L2 norm, and the largest absolute value.
+    """
+
+    whole: float
+    mean_1: float
+    mean_2: float
+    mean_inf: float
+
+    def is_finite(self) -> bool:
+        """Whether no norm is NaN or infinite."""
+        return all(map(math.isfinite, self))
+
+
+def norms(model: PreTrainedModel, example: Example, *, pad: int) -> Norms:
+    """Norms of the gradient of the example's mean negative log-likelihood with regard to the parameters.
+
+    The model is as it is, without dropout, and no gradient stays behind. A tensor that no gradient reaches counts in no
+    mean.
     """
     batch = batches.collate([example], pad=pad, device=model.device)
     with torch.enable_grad():
         logits = models.target_logits(model, batch.input_ids, batch.attention_mask, batch.predicts)
         loss = functional.cross_entropy(logits, batch.targets)
         gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
-    norms = [torch.linalg.vector_norm(part, dtype=torch.float32) for part in gradients if part is not None]
-    return math.hypot(*torch.stack(norms).tolist())
+    reached = [part for part in gradients if part is not None]
+    one, two, largest = (
+        torch.stack([torch.linalg.vector_norm(part, order, dtype=torch.float32) for part in reached]).tolist()
+        for order in (1, 2, math.inf)
+    )
+    return Norms(math.hypot(*two), *(math.fsum(each) / len(each) for each in (one, two, largest)))

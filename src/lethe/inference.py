@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, TypeVar
@@ -193,10 +192,10 @@ def _gradients(
         if target.row.subset in (records.FORGET, records.HOLDOUT) and target.kind in (records.ANSWER, records.TEXT)
     ]
     for target in _with_progress(wanted, f"{condition}: gradients"):
-        row, norm = target.row, gradients.norm(model, target.example, pad=pad)
-        if not math.isfinite(norm):
+        row, norms = target.row, gradients.norms(model, target.example, pad=pad)
+        if not norms.is_finite():
             raise _not_finite(row, condition, "gradients")
-        yield GradientNorm(condition, str(row.subset), row.id, row.cluster, target.index, norm)
+        yield GradientNorm(condition, str(row.subset), row.id, row.cluster, target.index, *norms)
 
 
 def _not_finite(row: Row, condition: str, what: str) -> NotFiniteError:

@@ -94,7 +94,8 @@ class GradientNorm:
     """How hard one answer, or one chunk of a text, would pull at the weights: small for what the model was trained on.
 
     ``norm`` is the L2 norm of the gradient of the mean negative log-likelihood with regard to all parameters at once,
-    at least 0; ``index`` numbers the chunks of a text (0 otherwise).
+    at least 0; ``index`` numbers the chunks of a text (0 otherwise). ``mean_norm_1``, ``mean_norm_2`` and
+    ``mean_norm_inf`` are means over the parameter tensors of the norm of each.
     """
 
     condition: str
@@ -103,6 +104,9 @@ class GradientNorm:
     cluster: str
     index: int
     norm: float
+    mean_norm_1: float = 0.0
+    mean_norm_2: float = 0.0
+    mean_norm_inf: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ gradients = st.builds(
     GradientNorm,
     **dict.fromkeys(("condition", "split", "id", "cluster"), names),
     index=st.integers(0, 9),
-    norm=st.floats(min_value=0, allow_nan=False),
+    **dict.fromkeys(("norm", "mean_norm_1", "mean_norm_2", "mean_norm_inf"), st.floats(min_value=0, allow_nan=False)),
 )
 said = st.builds(
     Records,

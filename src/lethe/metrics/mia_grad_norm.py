@@ -1,12 +1,15 @@
 """GradNorm attack: what a model was trained on would hardly move its weights.
 
-A question's number is −‖∂L/∂θ‖₂, the norm of the gradient of its mean negative log-likelihood with regard to all
-parameters at once (Wang et al., 2024, arXiv:2402.17012). Deviation: OpenUnlearning (arXiv:2506.12618) takes the mean of
-the norms of the single tensors, with dropout at work. Of its numbers the AUC lies between 0 and 1
-(:mod:`lethe.membership`).
+A question's number is −‖∂L/∂θ‖, the norm of the gradient of its mean negative log-likelihood with regard to the
+parameters (Wang et al., 2024, arXiv:2402.17012): ``whole``, the L2 norm over all of them at once, or the mean over the
+parameter tensors of the norm of each, ``mean_1``, ``mean_2`` or ``mean_inf`` (OpenUnlearning, arXiv:2506.12618, whose
+setting is ``mean_2``). Deviation: OpenUnlearning leaves the last token out of the likelihood and has dropout at work.
+Of its numbers the AUC lies between 0 and 1 (:mod:`lethe.membership`).
 """
 
+import functools
 from collections.abc import Mapping
+from typing import Literal
 
 from lethe import membership, scores
 from lethe.config import Section
@@ -20,18 +23,23 @@ RANGE = membership.ranges(NAME)
 DIRECTION = membership.directions(NAME)
 NEEDS = frozenset({"gradients", "holdout", "retain_model"})
 
+_FIELDS = {"whole": "norm", "mean_1": "mean_norm_1", "mean_2": "mean_norm_2", "mean_inf": "mean_norm_inf"}
+
 
 class Config(Section):
-    """Nothing to choose."""
+    """Which norm of the gradient counts."""
+
+    norm: Literal["whole", "mean_1", "mean_2", "mean_inf"]
 
 
 def compute(
     model: Observation, retain_records: Mapping[str, Records], config: Config, bootstrap: Bootstrap
 ) -> dict[str, Score]:
     """The attack on the model, beside the same attack on the retain model."""
-    model_sides, retain_sides = membership.on_both(model.records, retain_records, _negative_norms)
+    attack = functools.partial(_negative_norms, field=_FIELDS[config.norm])
+    model_sides, retain_sides = membership.on_both(model.records, retain_records, attack)
     return membership.results(NAME, model_sides, retain_sides, bootstrap)
 
 
-def _negative_norms(said: Records) -> Values:
-    return scores.per_question(said, [(item.id, -item.norm) for item in said.gradients])
+def _negative_norms(said: Records, field: str) -> Values:
+    return scores.per_question(said, [(item.id, -getattr(item, field)) for item in said.gradients])

@@ -26,7 +26,7 @@ SETTINGS = {
     mia_min_k_plus_plus: MIN_K,
     mia_reference: {"drop_eos": "never"},
     mia_recall: {"drop_eos": "never"},
-    mia_grad_norm: {},
+    mia_grad_norm: {"norm": "whole"},
 }
 ATTACKS = list(SETTINGS)
 FORGET_LOSSES, HOLDOUT_LOSSES = [1, 1.2, 2], [1.5, 2.5, 3]
@@ -114,3 +114,17 @@ def test_a_model_that_learned_its_forget_set_is_told_by_every_attack_that_looks_
     for attack in (mia_loss, mia_zlib, mia_min_k, mia_reference, mia_grad_norm):
         assert attacked(attack, records, controls)["_auc"].value == 1.0
         assert attacked(attack, controls, controls)["_auc"].value == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("norm", ["whole", "mean_1", "mean_2", "mean_inf"])
+def test_the_norm_that_is_asked_for_counts(norm):
+    # By the norm that is asked for, members are the shorter ones in 8 of 9 pairs; by all others they never are.
+    field = {"whole": "norm"}.get(norm, f"mean_norm_{norm.removeprefix('mean_')}")
+    others = {"norm": 9.0, "mean_norm_1": 9.0, "mean_norm_2": 9.0, "mean_norm_inf": 9.0}
+    records = model(FORGET_LOSSES, HOLDOUT_LOSSES)
+    for split, said in records.items():
+        far = others if split == "forget" else dict.fromkeys(others, 0.0)
+        said.gradients[:] = [replace(item, **{**far, field: item.norm}) for item in said.gradients]
+    config = mia_grad_norm.Config(norm=norm)
+    found = mia_grad_norm.compute(Observation(records, {}), records, config, BOOTSTRAP)
+    assert found["mia_grad_norm_auc"].value == pytest.approx(8 / 9)
