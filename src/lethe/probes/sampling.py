@@ -28,7 +28,8 @@ from lethe.config import Section
 from lethe.records import FORGET
 from lethe.residuals import Question, Subjects
 from lethe.scores import Score, Values
-from lethe.statistics.sampling import clopper_pearson_upper, expected_maximum, leak_at_k
+from lethe.statistics.proportions import clopper_pearson_upper
+from lethe.statistics.sampling import expected_maximum, leak_at_k
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -22,8 +22,8 @@ from lethe.statistics.hypotheses import (
     mean_above_zero_p,
     retain_spread,
 )
-from lethe.statistics.proportions import clopper_pearson, wilson
-from lethe.statistics.ranking import auc, resampled_aucs, tpr_at_fpr
+from lethe.statistics.proportions import clopper_pearson_upper, wilson
+from lethe.statistics.ranking import auc, resampled_aucs, resampled_tprs, tpr_at_fpr
 
 __all__ = [
     "Bootstrap",
@@ -31,7 +31,7 @@ __all__ = [
     "RetainSpread",
     "auc",
     "bounds",
-    "clopper_pearson",
+    "clopper_pearson_upper",
     "cluster_permutation",
     "difference",
     "equivalence_p",
@@ -46,6 +46,7 @@ __all__ = [
     "require_same_questions",
     "resampled_aucs",
     "resampled_means",
+    "resampled_tprs",
     "retain_spread",
     "tpr_at_fpr",
     "wilson",

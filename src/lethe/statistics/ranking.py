@@ -45,6 +45,49 @@ def resampled_aucs(members: Values, non_members: Values, bootstrap: Bootstrap) -
         return np.asarray(count(first, owner, weights, second, other, against) / sizes)
 
 
+def resampled_tprs(members: Values, non_members: Values, fpr: float, bootstrap: Bootstrap) -> np.ndarray:
+    """:func:`tpr_at_fpr` [samples] in the resamples of :func:`resampled_aucs`, each with a threshold of its own.
+
+    A resample without a scored question on one side is NaN. A small rate rests on the few highest non-members: where
+    none is allowed above it the threshold is the highest drawn one, never above the highest seen, and the resamples
+    lean upwards.
+    """
+    (first, owner, weights), (second, other, against) = _side(members, bootstrap), _side(non_members, bootstrap)
+    order = np.argsort(-second, kind="stable")
+    sizes = product(against, np.bincount(other, minlength=against.shape[1])[:, None])[:, 0]
+    places = _thresholds(other[order], against, np.floor(fpr * sizes))
+    rates = np.full(len(weights), np.nan)
+    for place in np.unique(places[sizes > 0]):
+        rows = (places == place) & (sizes > 0)
+        found = first > second[order[place]] if place < len(second) else np.ones(len(first))
+        rates[rows] = _drawn_share(found, owner, weights[rows])
+    return rates
+
+
+def _thresholds(owners: np.ndarray, against: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """The place [samples] of the first non-member, from the highest down, with which more than ``allowed`` are drawn.
+
+    ``owners`` are the clusters of the non-members in that order; the number of them where no such place is.
+    """
+    columns = np.ascontiguousarray(against.T)
+    reached, places = np.zeros(len(against)), np.zeros(len(against), dtype=np.int64)
+    for owner in owners:
+        reached += columns[owner]
+        within = reached <= allowed
+        if not within.any():
+            break
+        places += within
+    return places
+
+
+def _drawn_share(found: np.ndarray, owner: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The share [samples] of the drawn members that were found, from ``found`` [members]; NaN where none is drawn."""
+    counts = [np.bincount(owner, weights=each, minlength=weights.shape[1]) for each in (found, np.ones(len(found)))]
+    hits, sizes = product(weights, np.array(counts).T).T
+    with np.errstate(invalid="ignore"):
+        return np.asarray(hits / sizes)
+
+
 def _side(values: Values, bootstrap: Bootstrap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The scored numbers of a side, the cluster of each, and how often each cluster is drawn [samples, clusters]."""
     clusters, owner = np.unique(np.array(values.clusters), return_inverse=True)

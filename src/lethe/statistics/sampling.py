@@ -1,4 +1,4 @@
-"""From n drawn answers to what k of them would show: estimates without bias, and a bound where nothing was seen.
+"""From n drawn answers to what k of them would show: estimates without bias.
 
 Drawing k answers once and looking is noisy; putting the share c/n into 1 − (1 − c/n)^k says too little, because that
 is concave in the share (Jensen). All sets of k among the n draws together are neither.
@@ -38,21 +38,6 @@ def expected_maximum(scores: np.ndarray, k: int) -> np.ndarray:
     ranks = np.arange(drawn, 1, -1)
     weights = k / drawn * np.cumprod(np.concatenate([[1.0], np.maximum(ranks - k, 0) / (ranks - 1)]))
     return np.asarray(np.sort(scores, axis=-1)[..., ::-1] @ weights)
-
-
-def clopper_pearson_upper(successes: int, trials: int, confidence: float) -> float:
-    """The exact one-sided upper bound of a share: at least ``confidence`` sure whatever the share; in (0, 1].
-
-    The share under which so few successes have the probability 1 − ``confidence``: without a success
-    1 − (1 − ``confidence``)^(1/n), 1 where every trial succeeded. Trials may have chances of their own: without a
-    success it bounds their mean, because a geometric mean is no larger. Raises ValueError unless 0 ≤ successes ≤ trials
-    and there is a trial. Clopper and Pearson, 1934; for leakage arXiv:2410.03523.
-    """
-    from scipy.special import betaincinv  # a tenth of a second of import
-
-    if trials < 1 or not 0 <= successes <= trials:
-        raise ValueError(f"a share needs at least one trial and no more successes than trials: {successes} of {trials}")
-    return 1.0 if successes == trials else float(betaincinv(successes + 1, trials - successes, confidence))
 
 
 def _require_draws(drawn: int, k: int) -> None:

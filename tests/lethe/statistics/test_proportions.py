@@ -1,10 +1,11 @@
 import math
 from statistics import NormalDist
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import beta, binomtest
 
 from lethe import statistics
 
@@ -15,9 +16,13 @@ def binomial(successes, trials, share):
     return math.comb(trials, successes) * share**successes * (1 - share) ** (trials - successes)
 
 
+def test_the_bound_where_nothing_succeeded():
+    # (1 − p)^200 = 0.05
+    assert statistics.clopper_pearson_upper(0, 200, 0.95) == pytest.approx(1 - 0.05 ** (1 / 200))
+    assert statistics.clopper_pearson_upper(0, 200, 0.95) == pytest.approx(0.0149, abs=5e-5)
+
+
 def test_no_success_in_twenty_trials():
-    # (1 − p)^20 = 0.025 at the upper end of the exact interval.
-    assert statistics.clopper_pearson(0, 20, 0.95) == pytest.approx((0.0, 1 - 0.025 ** (1 / 20)))
     # z²/(n + z²) at the upper end of the score interval.
     z = NormalDist().inv_cdf(0.975)
     assert statistics.wilson(0, 20, 0.95) == pytest.approx((0.0, z**2 / (20 + z**2)), abs=1e-12)
@@ -50,36 +55,42 @@ def test_the_score_interval_is_that_of_scipy(count, confidence):
     assert statistics.wilson(*count, confidence) == pytest.approx((found.low, found.high), abs=1e-12)
 
 
-@given(counts, st.sampled_from([0.9, 0.95, 0.99]))
-def test_what_is_beyond_the_ends_of_the_exact_interval_has_half_the_rest_of_the_probability(count, confidence):
+@given(
+    st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n - 1), st.just(n))),
+    st.sampled_from([0.3, 0.9, 0.95]),
+)
+def test_at_the_upper_bound_so_few_successes_have_what_is_left_of_the_confidence(count, confidence):
     successes, trials = count
-    low, high = statistics.clopper_pearson(successes, trials, confidence)
-    tail = (1 - confidence) / 2
-    if successes > 0:
-        at_least = sum(binomial(seen, trials, low) for seen in range(successes, trials + 1))
-        assert at_least == pytest.approx(tail, rel=1e-6)
-    if successes < trials:
-        at_most = sum(binomial(seen, trials, high) for seen in range(successes + 1))
-        assert at_most == pytest.approx(tail, rel=1e-6)
+    bound = statistics.clopper_pearson_upper(successes, trials, confidence)
+    at_most = sum(math.comb(trials, c) * bound**c * (1 - bound) ** (trials - c) for c in range(successes + 1))
+    assert at_most == pytest.approx(1 - confidence, rel=1e-6)
+    assert bound == pytest.approx(beta.ppf(confidence, successes + 1, trials - successes))
+    assert bound < statistics.clopper_pearson_upper(successes + 1, trials, confidence) <= 1
 
 
-@given(counts, st.sampled_from([statistics.clopper_pearson, statistics.wilson]))
-def test_failures_are_the_mirror_of_successes_and_the_share_lies_inside(count, interval):
+@given(st.lists(st.floats(0.01, 0.3), min_size=1, max_size=6))
+def test_without_a_success_the_bound_holds_for_the_mean_of_unlike_chances(chances):
+    # At the confidence that these chances just contradict, the bound is not below their mean.
+    nothing_seen = math.prod(1 - chance for chance in chances)
+    assert statistics.clopper_pearson_upper(0, len(chances), 1 - nothing_seen) >= np.mean(chances) - 1e-9
+
+
+@given(counts)
+def test_failures_are_the_mirror_of_successes(count):
     successes, trials = count
-    low, high = interval(successes, trials, 0.95)
-    assert (1 - high, 1 - low) == pytest.approx(interval(trials - successes, trials, 0.95), abs=1e-9)
-    assert low <= successes / trials + 1e-12
-    assert high >= successes / trials - 1e-12
+    low, high = statistics.wilson(successes, trials, 0.95)
+    assert (1 - high, 1 - low) == pytest.approx(statistics.wilson(trials - successes, trials, 0.95), abs=1e-9)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.3, 0.5])
-def test_the_exact_interval_never_covers_less_than_it_says(share):
-    covers = {seen: statistics.clopper_pearson(seen, 30, 0.95) for seen in range(31)}
-    covered = sum(binomial(seen, 30, share) for seen, (low, high) in covers.items() if low <= share <= high)
+def test_the_upper_bound_never_covers_less_than_it_says(share):
+    bounds = {seen: statistics.clopper_pearson_upper(seen, 30, 0.95) for seen in range(31)}
+    covered = sum(binomial(seen, 30, share) for seen, bound in bounds.items() if share <= bound)
     assert covered >= 0.95
 
 
+@pytest.mark.parametrize("bound", [statistics.wilson, statistics.clopper_pearson_upper])
 @pytest.mark.parametrize(("successes", "trials"), [(0, 0), (3, 2), (-1, 2)])
-def test_a_share_of_nothing_is_refused(successes, trials):
+def test_a_share_of_nothing_is_refused(bound, successes, trials):
     with pytest.raises(ValueError, match="at least one trial"):
-        statistics.wilson(successes, trials, 0.95)
+        bound(successes, trials, 0.95)

@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lethe import statistics
@@ -90,6 +90,40 @@ def test_resampling_is_writing_out_the_clusters_that_were_drawn(few, monkeypatch
     assert set(found.round(9)) <= set(every.round(9))
     assert abs(found.mean() - every.mean()) < 4 * every.std() / math.sqrt(len(found))
     assert found.std() == pytest.approx(every.std(), rel=4 / math.sqrt(2 * len(found)))
+
+
+@given(
+    st.lists(st.integers(-3, 3), min_size=4, max_size=9), st.lists(st.integers(-3, 3), min_size=4, max_size=9), rates
+)
+@settings(max_examples=25)
+def test_the_rate_of_a_resample_is_that_of_the_clusters_that_were_drawn(members, non_members, rate):
+    sides = [values(side, [f"a{n % 3}" for n in range(len(side))], split) for split, side in
+             (("forget", members), ("holdout", non_members))]  # fmt: skip
+    found = statistics.resampled_tprs(*sides, rate, BOOTSTRAP)
+    drawn = [bootstrap.draws(side.split, 3, BOOTSTRAP.samples, BOOTSTRAP.seed) for side in sides]
+    for sample in range(0, BOOTSTRAP.samples, 40):
+        written_out = [
+            np.repeat(side.numbers, counts[sample][np.arange(len(side.ids)) % 3])
+            for side, counts in zip(sides, drawn, strict=True)
+        ]
+        assert found[sample] == pytest.approx(statistics.tpr_at_fpr(*written_out, rate))
+
+
+@given(few_levels, few_levels, rates)
+def test_without_a_choice_of_clusters_the_rate_of_every_resample_is_the_rate(members, non_members, rate):
+    sides = values(members, ["a"] * len(members)), values(non_members, ["b"] * len(non_members), split="holdout")
+    expected = statistics.tpr_at_fpr(np.array(members), np.array(non_members), rate)
+    assert set(statistics.resampled_tprs(*sides, rate, BOOTSTRAP)) == {expected}
+
+
+def test_a_resample_without_a_scored_question_on_a_side_has_no_rate():
+    some, gap = values([1.0, 2.0], ["a", "b"]), values([1.0, np.nan], ["c", "d"], split="holdout")
+    for pair, empty in (((some, gap), "holdout"), ((gap, some), "holdout")):
+        drawn = bootstrap.draws(empty, 2, BOOTSTRAP.samples, BOOTSTRAP.seed)[:, 0]
+        for rate in (0.05, 1.0):
+            found = statistics.resampled_tprs(*pair, rate, BOOTSTRAP)
+            np.testing.assert_array_equal(np.isnan(found), drawn == 0)
+            assert (drawn == 0).any()
 
 
 @pytest.mark.parametrize("block", [8, 1 << 22])

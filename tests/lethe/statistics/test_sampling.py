@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import beta
 
-from lethe.statistics.sampling import clopper_pearson_upper, expected_maximum, leak_at_k
+from lethe.statistics.sampling import expected_maximum, leak_at_k
 
 NONE, ALL = 0.0, 1.0
 draws = st.integers(1, 30).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n)))
@@ -31,12 +30,6 @@ def test_the_expected_maximum_of_four_scores():
     # k = 1: 1.7/4. k = 2: (0·0 + 1·.2 + 2·.5 + 3·1)/6 = 4.2/6. k = 3: (1·.5 + 3·1)/4. k = 4: 1.
     scores = np.array([0, 0.2, 0.5, 1])
     assert [float(expected_maximum(scores, k)) for k in (1, 2, 3, 4)] == pytest.approx([0.425, 0.7, 0.875, 1.0])
-
-
-def test_the_bound_where_nothing_leaked():
-    # (1 − p)^200 = 0.05
-    assert clopper_pearson_upper(0, 200, 0.95) == pytest.approx(1 - 0.05 ** (1 / 200))
-    assert clopper_pearson_upper(0, 200, 0.95) == pytest.approx(0.0149, abs=5e-5)
 
 
 @given(draws)
@@ -133,26 +126,6 @@ def test_many_questions_at_once_are_each_question_alone_and_a_missing_score_is_m
     assert np.isnan(together[2])
 
 
-@given(
-    st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n - 1), st.just(n))),
-    st.sampled_from([0.3, 0.9, 0.95]),
-)
-def test_at_the_upper_bound_so_few_successes_have_what_is_left_of_the_confidence(count, confidence):
-    successes, trials = count
-    bound = clopper_pearson_upper(successes, trials, confidence)
-    at_most = sum(math.comb(trials, c) * bound**c * (1 - bound) ** (trials - c) for c in range(successes + 1))
-    assert at_most == pytest.approx(1 - confidence, rel=1e-6)
-    assert bound == pytest.approx(beta.ppf(confidence, successes + 1, trials - successes))
-    assert bound < clopper_pearson_upper(successes + 1, trials, confidence) <= 1
-
-
-@given(st.lists(st.floats(0.01, 0.3), min_size=1, max_size=6))
-def test_without_a_success_the_bound_holds_for_the_mean_of_unlike_chances(chances):
-    # At the confidence that these chances just contradict, the bound is not below their mean.
-    nothing_seen = math.prod(1 - chance for chance in chances)
-    assert clopper_pearson_upper(0, len(chances), 1 - nothing_seen) >= np.mean(chances) - 1e-9
-
-
 @pytest.mark.parametrize(("drawn", "leaks", "k"), [(5, 6, 1), (5, -1, 1), (5, 2, 0), (5, 2, 6), (0, 0, 1)])
 def test_more_than_was_drawn_is_refused(drawn, leaks, k):
     with pytest.raises(ValueError, match=r"draws"):
@@ -163,9 +136,3 @@ def test_more_than_was_drawn_is_refused(drawn, leaks, k):
 def test_a_maximum_of_more_than_was_drawn_is_refused(k):
     with pytest.raises(ValueError, match=r"1 and the number of draws"):
         expected_maximum(np.zeros(3), k)
-
-
-@pytest.mark.parametrize(("successes", "trials"), [(0, 0), (3, 2), (-1, 2)])
-def test_a_bound_of_nothing_is_refused(successes, trials):
-    with pytest.raises(ValueError, match="at least one trial"):
-        clopper_pearson_upper(successes, trials, 0.95)
