@@ -10,8 +10,8 @@ def main(model: str) -> None:
     attacks = config.block("grid", "attacks")
     said = {name: interviews.read(name, attacks) for name in {model, *artifacts.CONTROLS}}
     target, retain = (said[name] for name in artifacts.CONTROLS)
-    file = scoring.score(said[model], target, retain, wanted, settings)
-    several = ceiling.read(model, retain, config.block("grid", "retain_seeds"), attacks)
+    several = ceiling.read(retain, config.block("grid", "retain_seeds"), attacks)
+    file = scoring.score(said[model], target, retain, several.another_than(model), wanted, settings)
     file["retain_spread"] = ceiling.places(file, said[model], target, several, wanted, settings)
     scores = scoring.as_json(file)
     artifacts.write_json(artifacts.scores(model), scores)

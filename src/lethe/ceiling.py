@@ -22,12 +22,14 @@ class RetainModels(NamedTuple):
     first: Interview
     others: list[Interview]
 
+    def another_than(self, model: str) -> Interview | None:
+        """The first of the others that is not ``model`` itself; None where there is none."""
+        return next((it for it in self.others if it.model != model), None)
 
-def read(model: str, first: Interview, seeds: Iterable[int], attacks: Sequence[str]) -> RetainModels:
-    """The retain models that a model is held against; a model that is a control itself is held against none."""
-    is_control = model in artifacts.CONTROLS or artifacts.retain_seed(model) is not None
-    others = [] if is_control else [interviews.read(artifacts.retain(seed), attacks) for seed in seeds]
-    return RetainModels(first, others)
+
+def read(first: Interview, seeds: Iterable[int], attacks: Sequence[str]) -> RetainModels:
+    """All retain models: the first one, and one more for every seed."""
+    return RetainModels(first, [interviews.read(artifacts.retain(seed), attacks) for seed in seeds])
 
 
 def places(
@@ -38,20 +40,23 @@ def places(
     wanted: Sequence[Metric],
     settings: Config,
 ) -> dict[str, Any]:
-    """Where the scores of ``file`` lie, under its own keys: ``conditions`` and ``attacks``; empty without others.
+    """Where the scores of ``file`` lie, under its own keys: ``conditions`` and ``attacks``.
 
+    Empty without other retain models, and for a control, which is held against none.
     A number that compares with the first retain model is held against the others alone: compared with itself the first
     one would be perfect. A number that fewer than two retain models have is left out.
 
     Raises ArtifactError when a retain model was asked other questions.
     """
-    if not retain.others:
+    if not retain.others or model.model in artifacts.CONTROLS or artifacts.retain_seed(model.model) is not None:
         return {}
     for other in retain.others:
         interviews.require_same_questions(model, other)
     once = settings.bootstrap.model_copy(update={"samples": 1})  # the intervals of the others are not shown
     measured = [
-        scoring.condition_scores(scoring.observe_all(it, wanted), retain.first, wanted, once)
+        scoring.condition_scores(
+            scoring.observe_all(it, retain.another_than(it.model), wanted), retain.first, wanted, once
+        )
         for it in (retain.first, *retain.others)
     ]
     attacked = [

@@ -10,7 +10,8 @@ the same kind. An attack gives every question a number, higher for a likelier me
 - similarity: 1 − |AUC − AUC of the retain model| / AUC of the retain model, not below 0; 1 is like the retain model
   (OpenUnlearning, arXiv:2506.12618)
 
-The intervals of AUC, difference and similarity draw the clusters of both sides anew, the same ones for both models.
+The intervals draw the clusters of both sides anew, the same ones for both models. How many questions of either side a
+number rests on is counted apart (``sides`` of its :class:`lethe.scores.Score`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -93,10 +94,17 @@ def on_both(model: Mapping[str, Records], retain: Mapping[str, Records], attack:
     return sides(model, attack), sides(retain, attack)
 
 
-def results(name: str, model: Sides, retain: Sides, bootstrap: Bootstrap) -> dict[str, Score]:
-    """All numbers of the attack ``name``, each missing without both sides or with too many unscored questions."""
+def results(name: str, model: Sides, retain: Sides | None, bootstrap: Bootstrap) -> dict[str, Score]:
+    """All numbers of the attack ``name``, each missing without both sides or with too many unscored questions.
+
+    Without a retain model that the attack can be compared with, difference and similarity are missing, and no
+    question counts for them.
+    """
     against: dict[str, Formula] = {name + DIFFERENCE: np.subtract, name + _SIMILARITY: similarity}
-    return _alone(name, model, bootstrap) | compared(model, retain, against, bootstrap)
+    alone = _alone(name, model, bootstrap)
+    if retain is None:
+        return alone | dict.fromkeys(against, _nothing([model]))
+    return alone | compared(model, retain, against, bootstrap)
 
 
 def compared(model: Sides, retain: Sides, formulas: Mapping[str, Formula], bootstrap: Bootstrap) -> dict[str, Score]:
@@ -148,9 +156,15 @@ def compressed_log_likelihoods(said: Records, drop_eos: DropEos) -> Values:
 
 
 def prefix_ratios(said: Records, drop_eos: DropEos) -> Values:
-    """Mean log-probability behind the prefix over the one without: the ReCaLL attack's number (arXiv:2406.15968)."""
-    plain = log_likelihoods(said, drop_eos)
+    """Mean log-probability behind the prefix over the one without: the ReCaLL attack's number (arXiv:2406.15968).
+
+    Where answers were asked behind a prefix the attack is on these alone: holdout rows that stand in the prefix itself
+    and texts are no questions of it. Where none was, all of them are unscored.
+    """
     after = tokens([item for item in said.likelihoods if item.kind == ANSWER_AFTER_PREFIX], drop_eos)
+    if after.ids:
+        said = Records([item for item in said.likelihoods if item.id in set(after.ids)], [])
+    plain = log_likelihoods(said, drop_eos)
     behind = scores.per_question(said, zip(after.ids, mean(after, after.log_probs), strict=True))
     first, second = np.abs(plain.numbers), np.abs(behind.numbers)  # a certain answer has −0 as well as 0
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -220,18 +234,18 @@ def _alone(name: str, model: Sides, bootstrap: Bootstrap) -> dict[str, Score]:
         return dict.fromkeys((name + ending for ending in ("_auc", *_RATES)), _missing([model]))
     resampled = statistics.resampled_aucs(*model, bootstrap)
     found = {name + "_auc": _score([model], statistics.auc(*_scored(model)), resampled, bootstrap)}
-    n, unscored = _tally([model])
-    rates = {ending: statistics.tpr_at_fpr(*_scored(model), fpr) for ending, fpr in _RATES.items()}
-    return found | {name + ending: Score(rate, None, None, n, unscored) for ending, rate in rates.items()}
+    for ending, fpr in _RATES.items():
+        resampled = statistics.resampled_tprs(*model, fpr, bootstrap)
+        found[name + ending] = _score([model], statistics.tpr_at_fpr(*_scored(model), fpr), resampled, bootstrap)
+    return found
 
 
 def _score(models: list[Sides], value: float, resampled: np.ndarray, bootstrap: Bootstrap) -> Score:
-    n, unscored = _tally(models)
+    counted, unscored = _tally(models)
     if np.isnan(value):
-        return Score(None, None, None, n, unscored)
-    return Score(
-        value, *statistics.bounds(resampled, [side for both in models for side in both], bootstrap), n, unscored
-    )
+        return Score(None, None, None, sum(counted), unscored, counted)
+    low, high = statistics.bounds(resampled, [side for both in models for side in both], bootstrap)
+    return Score(value, low, high, sum(counted), unscored, counted)
 
 
 def _scored(both: Sides) -> tuple[np.ndarray, np.ndarray]:
@@ -246,19 +260,24 @@ def _is_missing(models: list[Sides], bootstrap: Bootstrap) -> bool:
 
 def _missing(models: list[Sides]) -> Score:
     """No number: where a side is empty, all that was asked of the other is unscored."""
-    n, unscored = _tally(models)
+    counted, unscored = _tally(models)
     if all(side.n for both in models for side in both):
-        return Score(None, None, None, n, unscored)
-    return Score(None, None, None, 0, n + unscored)
+        return Score(None, None, None, sum(counted), unscored, counted)
+    return _nothing(models)
+
+
+def _nothing(models: list[Sides]) -> Score:
+    """No number, and no question that counts: all that was asked is unscored."""
+    counted, unscored = _tally(models)
+    return Score(None, None, None, 0, sum(counted) + unscored, (0, 0))
 
 
 def _joined(arrays: list[np.ndarray], counted: list[int]) -> np.ndarray:
     return np.concatenate([np.empty(0), *(array[:n] for array, n in zip(arrays, counted, strict=True))])
 
 
-def _tally(models: list[Sides]) -> tuple[int, int]:
-    """How many questions of both sides all models have a number for, and how many not."""
-    unscored = sum(
-        int(np.isnan([side.numbers for side in group]).any(axis=0).sum()) for group in zip(*models, strict=True)
-    )
-    return sum(len(side.ids) for side in models[0]) - unscored, unscored
+def _tally(models: list[Sides]) -> tuple[tuple[int, int], int]:
+    """How many members and how many non-members all models have a number for, and how many questions not."""
+    missing = [np.isnan([side.numbers for side in group]).any(axis=0) for group in zip(*models, strict=True)]
+    members, non_members = (int((~side).sum()) for side in missing)
+    return (members, non_members), sum(int(side.sum()) for side in missing)

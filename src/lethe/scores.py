@@ -10,7 +10,7 @@ A metric is a module of ``lethe/metrics/`` with
   split metric more is better.
 - ``NEEDS``: what the records must hold: ``likelihoods``, ``generations``, ``paraphrased_answers``,
   ``perturbed_answers``, ``texts`` (likelihoods of plain text), ``text_continuations``, ``choice_questions`` (see
-  ``lethe.choices``), ``rwku_probes``, ``rwku_passages``, ``retain_model``
+  ``lethe.choices``), ``rwku_probes``, ``rwku_passages``, ``retain_model``, ``another_retain_model``
 - ``Config`` and ``compute``, which for a split metric is ``compute(records, config) -> dict[str, Values]``
   and for a model metric ``compute(model, retain_records, config, bootstrap) -> dict[str, Score]``
 """
@@ -58,26 +58,37 @@ class Values:
 
 @dataclass(frozen=True)
 class Score:
-    """A number with the ends of its interval; None is missing, not zero. ``n`` + ``unscored`` were asked."""
+    """A number with the ends of its interval; None is missing, not zero. ``n`` + ``unscored`` were asked.
+
+    A number that tells two sides apart (membership inference) counts the questions of both in ``n``; ``sides`` are then
+    how many of them are members and how many are not, else None.
+    """
 
     value: float | None
     low: float | None
     high: float | None
     n: int
     unscored: int
+    sides: tuple[int, int] | None = None
 
     def as_json(self) -> dict[str, float | int | None]:
         """The leaf of a score file, to six significant digits (the rest depends on the machine)."""
         numbers = {name: _rounded(getattr(self, name)) for name in ("value", "low", "high")}
-        return {**numbers, "n": self.n, "unscored": self.unscored}
+        both = {} if self.sides is None else dict(zip(("members", "non_members"), self.sides, strict=True))
+        return {**numbers, "n": self.n, "unscored": self.unscored, **both}
 
 
 @dataclass(frozen=True)
 class Observation:
-    """One model under one condition, by split: what it said, and what the split metrics made of it."""
+    """One model under one condition, by split: what it said, and what the split metrics made of it.
+
+    ``another_retain`` is what a retain model said under that condition that is neither this model nor the one that all
+    are compared with; None where no other was made (``grid.retain_seeds``).
+    """
 
     records: Mapping[str, Records]
     values: Mapping[str, Mapping[str, Values]]
+    another_retain: Mapping[str, Records] | None = None
 
 
 def is_forget(split: str) -> bool:

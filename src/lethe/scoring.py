@@ -3,7 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Annotated, Any
 
@@ -45,19 +45,25 @@ def metrics() -> list[Metric]:
 
 
 def score(
-    model: Interview, target: Interview, retain: Interview, wanted: Sequence[Metric], settings: Config
+    model: Interview,
+    target: Interview,
+    retain: Interview,
+    another_retain: Interview | None,
+    wanted: Sequence[Metric],
+    settings: Config,
 ) -> dict[str, Any]:
     """The score file of one model; target and retain model have no attacks, gates and verdict.
 
     ``settings`` says how each metric was set, because its name does not: ``rouge`` is with stems or without.
 
-    One more retain model has them: what a model is told that truly never saw the forget set.
+    One more retain model has them: what a model is told that truly never saw the forget set. ``another_retain`` is a
+    retain model that is neither ``model`` nor ``retain``, if there is one: the reference of the reference attack.
 
     Raises ArtifactError when a control was not asked the same questions under the same conditions.
     """
-    for control in (target, retain):
+    for control in (target, retain, *([] if another_retain is None else [another_retain])):
         interviews.require_same_questions(model, control)
-    observations = observe_all(model, wanted)
+    observations = observe_all(model, another_retain, wanted)
     conditions = condition_scores(observations, retain, wanted, settings.bootstrap)
     _log_missing(conditions[UNATTACKED], wanted)
     file: dict[str, Any] = {
@@ -104,9 +110,13 @@ def condition_scores(
     return conditions
 
 
-def observe_all(model: Interview, wanted: Sequence[Metric]) -> dict[str, Observation]:
-    """What a model said under each condition, with the values of all split metrics."""
-    return {condition: observe(splits, wanted) for condition, splits in model.conditions.items()}
+def observe_all(model: Interview, another_retain: Interview | None, wanted: Sequence[Metric]) -> dict[str, Observation]:
+    """What a model said under each condition, with the values of all split metrics, beside another retain model."""
+    others = {} if another_retain is None else another_retain.conditions
+    return {
+        condition: replace(observe(splits, wanted), another_retain=others.get(condition))
+        for condition, splits in model.conditions.items()
+    }
 
 
 def observe(splits: Mapping[str, Records], wanted: Sequence[Metric]) -> Observation:

@@ -162,8 +162,9 @@ def _membership(found: Findings, limits: Limits) -> Gate:
     if not run:
         return Gate("G4", rule, NOT_TESTED, None)
     within = [None if score.value is None else abs(score.value) <= limits.membership_margin for score in run.values()]
+    left_out = [name for name in found.membership if name not in run]
     observed = "; ".join(f"{name} {_shown(score)}" for name, score in run.items())
-    return Gate("G4", rule, observed, _all(within))
+    return Gate("G4", rule, observed + (f"; not compared: {', '.join(left_out)}" if left_out else ""), _all(within))
 
 
 def _quantization(found: Findings, limits: Limits) -> Gate:

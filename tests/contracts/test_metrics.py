@@ -1,6 +1,7 @@
 """What every metric owes. A new file in ``lethe/metrics/`` is held to this without an edit here."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ NEEDS = {
     "gradients",
     "holdout",
     "retain_model",
+    "another_retain_model",
 }
 PROBES = ("forget_level1", "forget_level2", "forget_level3_role_play", "neighbor_level1", "neighbor_level2")
 PASSAGES = ("forget_mia", "retain_mia")
@@ -62,8 +64,8 @@ def computed(metric, model, retain, others):
             for split, said in by_split.items()
             for name, found in metric.module.compute(said, metric.config).items()
         }
-    observation = scoring.observe(by_split, others)
     retain_records = {split: retain.where(split=split) for split in ASKED}
+    observation = replace(scoring.observe(by_split, others), another_retain=retain_records)
     return metric.module.compute(observation, retain_records, metric.config, BOOTSTRAP)
 
 

@@ -21,12 +21,13 @@ def wanted(tmp_path, monkeypatch):
 
 
 def placed(model, wanted, others=OTHERS):
-    file = scoring.score(model, TARGET, RETAIN, wanted, SETTINGS)
-    return file, ceiling.places(file, model, TARGET, RetainModels(RETAIN, list(others)), wanted, SETTINGS)
+    retain = RetainModels(RETAIN, list(others))
+    file = scoring.score(model, TARGET, RETAIN, retain.another_than(model.model), wanted, SETTINGS)
+    return file, ceiling.places(file, model, TARGET, retain, wanted, SETTINGS)
 
 
 def value(model, wanted, *keys):
-    found = scoring.as_json(scoring.score(model, TARGET, RETAIN, wanted, SETTINGS))
+    found = scoring.as_json(scoring.score(model, TARGET, RETAIN, None, wanted, SETTINGS))
     for key in keys:
         found = found[key]
     return found["value"]
@@ -79,12 +80,24 @@ def test_a_retain_model_that_was_asked_something_else_is_refused(wanted):
         placed(said("npo-0", 0.31), wanted, others=[other])
 
 
-@pytest.mark.parametrize("control", ["target", "retain", "retain-1"])
-def test_a_control_is_held_against_no_retain_model_and_their_records_are_not_read(control, tmp_path, monkeypatch):
+@pytest.mark.parametrize("control", [TARGET, RETAIN, OTHERS[0]], ids=lambda control: control.model)
+def test_a_control_is_held_against_no_retain_model(control, wanted):
+    assert placed(control, wanted)[1] == {}
+
+
+def test_a_retain_model_without_records_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert ceiling.read(control, RETAIN, [1, 2], ["none"]) == RetainModels(RETAIN, [])
+    assert ceiling.read(RETAIN, [], ["none"]) == RetainModels(RETAIN, [])
     with pytest.raises(ArtifactError, match="data/records/retain/seed-1/none"):
-        ceiling.read("npo-0", RETAIN, [1, 2], ["none"])
+        ceiling.read(RETAIN, [1, 2], ["none"])
+
+
+def test_the_reference_of_a_model_is_the_first_other_retain_model_that_it_is_not_itself():
+    several = RetainModels(RETAIN, OTHERS)
+    found = {name: several.another_than(name) for name in ("target", "retain", "npo-0", "retain-1", "retain-2")}
+    assert {name: it.model for name, it in found.items()} == dict.fromkeys(found, "retain-1") | {"retain-1": "retain-2"}
+    assert RetainModels(RETAIN, OTHERS[:1]).another_than("retain-1") is None
+    assert RetainModels(RETAIN, []).another_than("npo-0") is None
 
 
 def test_the_place_of_an_example():

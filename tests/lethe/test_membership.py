@@ -91,7 +91,11 @@ def test_a_prefix_moves_a_likelihood_by_a_ratio():
     after = [likelihood(target, id=name, kind=ANSWER_AFTER_PREFIX) for name, target in behind.items()]
     found = membership.prefix_ratios(Records(plain + after, []), "never")
     assert numbers(found) == [1.5, 0.5, 1.0, math.inf]
-    assert np.isnan(membership.prefix_ratios(Records(plain, []), "never").numbers).all()
+    without = membership.prefix_ratios(Records(plain, []), "never")
+    assert (without.n, without.unscored) == (0, 4)
+    # c and d stand in the prefix themselves, and b was lost without it.
+    found = membership.prefix_ratios(Records([plain[0], *plain[2:], *after[:2]], []), "never")
+    assert (found.ids, found.n, found.unscored) == (("a", "b"), 1, 1)
 
 
 def test_a_similarity_of_a_published_example():
@@ -117,9 +121,19 @@ def test_the_numbers_of_an_example():
     assert found["mia_x_auc_difference"].value == 12 / 16 - 1 / 2
     assert found["mia_x_similarity"].value == 1 - (12 / 16 - 1 / 2) / (1 / 2)
     assert found["mia_x_tpr_at_1_percent_fpr"].value == found["mia_x_tpr_at_5_percent_fpr"].value == 1 / 4
-    assert {(score.n, score.unscored) for score in found.values()} == {(8, 0)}
-    assert found["mia_x_auc"].low <= 12 / 16 <= found["mia_x_auc"].high
-    assert found["mia_x_tpr_at_1_percent_fpr"].low is None
+    assert {(score.n, score.unscored, score.sides) for score in found.values()} == {(8, 0, (4, 4))}
+    for name in ("mia_x_auc", "mia_x_tpr_at_1_percent_fpr"):
+        assert found[name].low <= found[name].value <= found[name].high
+    # Every member and every non-member is an author of its own. Where only those at 0 are drawn of the non-members
+    # every member is above, and only 6 where the 5 is drawn and 6 the only member: in more than 2.5 % of resamples.
+    assert (found["mia_x_tpr_at_1_percent_fpr"].low, found["mia_x_tpr_at_1_percent_fpr"].high) == (0.0, 1.0)
+
+
+def test_an_attack_without_a_retain_model_to_compare_with_counts_nothing_for_the_comparison():
+    model = sides([4.0, 3.0, 1.0, 6.0], [2.0, 5.0, 0.0, 0.0])
+    found, whole = (membership.results("mia_x", model, retain, BOOTSTRAP) for retain in (None, model))
+    nothing = membership.Score(None, None, None, 0, 8, (0, 0))
+    assert found == whole | dict.fromkeys(("mia_x_auc_difference", "mia_x_similarity"), nothing)
 
 
 def test_a_model_like_the_retain_model_has_no_difference():
@@ -138,11 +152,13 @@ def test_without_holdout_everything_is_missing_and_counted():
 
 def test_too_many_unscored_questions_on_one_side_are_not_averaged_away():
     good, gaps = sides([1.0, 2.0], [0.0, 1.0]), sides([1.0, np.nan], [0.0, 1.0])
-    assert membership.results("mia_x", gaps, good, BOOTSTRAP)["mia_x_auc"] == membership.Score(None, None, None, 3, 1)
+    assert membership.results("mia_x", gaps, good, BOOTSTRAP)["mia_x_auc"] == membership.Score(
+        None, None, None, 3, 1, (1, 2)
+    )
     # What is missing in the retain model alone takes away the comparison alone.
     found = membership.results("mia_x", good, gaps, BOOTSTRAP)
     assert found["mia_x_auc"].value is not None
-    assert found["mia_x_auc_difference"] == membership.Score(None, None, None, 3, 1)
+    assert found["mia_x_auc_difference"] == membership.Score(None, None, None, 3, 1, (1, 2))
     loose = BOOTSTRAP.model_copy(update={"max_unscored": 0.5})
     assert membership.results("mia_x", gaps, good, loose)["mia_x_auc"].value == 0.75  # 1 above 0 and equal to 1
 

@@ -58,8 +58,8 @@ def wanted(tmp_path, monkeypatch):
     return scoring.metrics()
 
 
-def scored(model, wanted, target=TARGET, retain=RETAIN):
-    return scoring.as_json(scoring.score(model, target, retain, wanted, SETTINGS))
+def scored(model, wanted, target=TARGET, retain=RETAIN, another_retain=None):
+    return scoring.as_json(scoring.score(model, target, retain, another_retain, wanted, SETTINGS))
 
 
 def test_a_model_like_the_retain_model_is_forgotten_without_any_excess(wanted):
@@ -101,7 +101,7 @@ def test_the_equivalence_gate_has_its_own_confidence(wanted):
     strict = SETTINGS.gates.model_copy(update={"equivalence_confidence": 0.999})
     settings = SETTINGS.model_copy(update={"gates": strict})
     model = said("npo-0", 0.6)
-    usual, stricter = (scoring.score(model, TARGET, RETAIN, wanted, each) for each in (SETTINGS, settings))
+    usual, stricter = (scoring.score(model, TARGET, RETAIN, None, wanted, each) for each in (SETTINGS, settings))
     assert usual["conditions"] == stricter["conditions"]
     lows = [float(file["gates"][1].observed.split("[")[1].split(",")[0]) for file in (usual, stricter)]
     assert lows[1] < lows[0]
@@ -210,6 +210,27 @@ def test_membership_inference_reaches_its_gate(wanted):
     assert [file["gates"][4]["passed"] for file in (ideal, lazy)] == [True, False]
     # The retain model knows forget (0.3) as it knows holdout (0.3), the lazy model all of forget: 1 − 0.5.
     assert lazy["gates"][4]["observed"].startswith("mia_loss +0.500")
+
+
+def test_the_reference_attack_counts_only_where_another_retain_model_is_the_reference(wanted, caplog):
+    config.PARAMS.write_text(PARAMS + "  mia_loss: {drop_eos: never}\n  mia_reference: {drop_eos: never}\n")
+    with_attack, lazy = scoring.metrics(), said("lazy-0", 0.97)
+    caplog.set_level("INFO", logger="lethe")
+    alone, beside = (scored(lazy, with_attack, another_retain=it) for it in (None, said("retain-1", 0.28)))
+    assert alone["gates"][4]["observed"].endswith("; not compared: mia_reference")
+    assert "mia_reference is missing on overall; it needs another retain model, holdout" in caplog.text
+    # The retain model (0.3) knows forget no better than holdout, the reference (0.28) a little worse: 1 − 1.
+    assert beside["gates"][4]["observed"].split("; ")[1].startswith("mia_reference +0.000")
+    assert "not compared" not in beside["gates"][4]["observed"]
+    for condition in ("none", "int4_channel"):
+        numbers = [file["conditions"][condition]["overall"] for file in (alone, beside)]
+        assert [it["mia_reference_auc_difference"]["n"] for it in numbers] == [0, 48]
+        assert [it["mia_loss_auc"] for it in numbers[:1]] == [it["mia_loss_auc"] for it in numbers[1:]]
+
+
+def test_a_reference_that_was_asked_something_else_is_refused(wanted):
+    with pytest.raises(ArtifactError, match="records/retain-1: no records under 'int8_channel'"):
+        scored(said("npo-0", 0.4), wanted, another_retain=said("retain-1", 0.28, schemes=()))
 
 
 def test_every_condition_has_an_adjusted_p_value_and_the_gate_of_equivalence_its_own(wanted):

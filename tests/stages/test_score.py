@@ -74,6 +74,28 @@ def test_the_same_records_give_the_same_bytes(workspace):
     assert written[0] == written[1]
 
 
+def test_with_another_retain_model_every_model_is_attacked_with_it_for_reference(workspace):
+    loss, reference = "  mia_loss: {drop_eos: never}\n", "  mia_reference: {drop_eos: never}\n"
+    params = PARAMS.replace("retain_seeds: []", "retain_seeds: [1]").replace(
+        "metrics:\n", "metrics:\n" + loss + reference
+    )
+    config.PARAMS.write_text(params)
+    for model, forget in {**KNOWN, "retain-1": 0.28}.items():
+        for attack, conditions in (("none", ["none"]), ("quantization", SCHEMES)):
+            known = {"forget": forget, "holdout": 0.3, "retain": 0.9, "world_facts": 0.8}
+            with artifacts.replacing(artifacts.records(model, attack)) as folder:
+                records.write(folder, model_records(known, conditions=conditions))
+    found = {}
+    for model in ("target", "retain", "npo-0", "retain-1"):
+        score.main(model)
+        numbers = artifacts.read_json(artifacts.scores(model))["conditions"]["none"]["overall"]
+        found[model] = [numbers[f"mia_reference_{name}"]["value"] for name in ("auc", "auc_difference")]
+    # All know holdout alike, and every model but the reference knows forget better than the reference does.
+    assert [found[model] for model in ("target", "retain", "npo-0")] == [[1.0, 0.0]] * 3
+    # For the reference itself no other is left: against the retain model it looks like a stranger, and is not compared.
+    assert found["retain-1"] == [0.0, None]
+
+
 def test_a_missing_control_stops_the_stage_and_leaves_no_output(workspace):
     artifacts.remove(artifacts.records("retain", "quantization"))
     with pytest.raises(ArtifactError, match="data/records/retain/quantization"):

@@ -26,7 +26,7 @@ def files(tmp_path_factory):
         config.PARAMS.write_text(PARAMS)
         wanted = scoring.metrics()
         for name, model in MODELS.items():
-            file = scoring.score(model, TARGET, RETAIN, wanted, SETTINGS)
+            file = scoring.score(model, TARGET, RETAIN, None, wanted, SETTINGS)
             artifacts.write_json(artifacts.scores(name), scoring.as_json(file))
     return folder
 

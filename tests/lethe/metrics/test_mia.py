@@ -49,17 +49,18 @@ def model(forget, holdout):
     return {"forget": told(forget, "forget"), "holdout": told(holdout, "holdout")}
 
 
-def attacked(attack, records, retain):
+def attacked(attack, records, retain, another_retain=None):
     config = attack.Config.model_validate(SETTINGS[attack])
-    found = attack.compute(Observation(records, {}), retain, config, BOOTSTRAP)
+    found = attack.compute(Observation(records, {}, another_retain), retain, config, BOOTSTRAP)
     return {name.removeprefix(attack.NAME): score for name, score in found.items()}
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.NAME)
 def test_every_attack_ranks_the_example_by_its_losses(attack):
     # The loss of 2 is above that of 1.5, all else is in order: 8 of 9. In a retain model without any knowledge the
-    # losses are equal: all pairs are ties.
-    found = attacked(attack, model(FORGET_LOSSES, HOLDOUT_LOSSES), model([2, 2, 2], [2, 2, 2]))
+    # losses are equal: all pairs are ties. So are those of another one, the reference.
+    ignorant = model([2, 2, 2], [2, 2, 2])
+    found = attacked(attack, model(FORGET_LOSSES, HOLDOUT_LOSSES), ignorant, ignorant)
     assert found["_auc"].value == pytest.approx(8 / 9)
     assert found[membership.DIFFERENCE].value == pytest.approx(8 / 9 - 1 / 2)
     assert found["_tpr_at_1_percent_fpr"].value == pytest.approx(2 / 3)  # 1 and 1.2 are below every other loss
@@ -68,7 +69,7 @@ def test_every_attack_ranks_the_example_by_its_losses(attack):
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.NAME)
 def test_the_retain_model_against_itself_has_no_difference(attack):
     same = model(FORGET_LOSSES, HOLDOUT_LOSSES)
-    found = attacked(attack, same, same)
+    found = attacked(attack, same, same, model([2, 1, 3], [1, 2, 3]))
     assert (found[membership.DIFFERENCE].value, found["_similarity"].value) == (0.0, 1.0)
 
 
@@ -77,10 +78,24 @@ def test_the_file_is_named_as_its_numbers_are(attack):
     assert attack.__name__ == f"lethe.metrics.{attack.NAME}"
 
 
-def test_the_retain_model_is_its_own_reference():
+def test_a_retain_model_that_is_its_own_reference_is_compared_with_nothing():
     retain = model(FORGET_LOSSES, HOLDOUT_LOSSES)
-    score = attacked(mia_reference, retain, retain)["_auc"]
-    assert (score.value, score.low, score.high) == (0.5, 0.5, 0.5)
+    found = attacked(mia_reference, retain, retain)
+    assert (found["_auc"].value, found["_auc"].low, found["_auc"].high) == (0.5, 0.5, 0.5)
+    for ending in (membership.DIFFERENCE, "_similarity"):
+        assert (found[ending].value, found[ending].n, found[ending].unscored) == (None, 0, 6)
+
+
+def test_with_another_retain_model_for_reference_both_models_are_attacked_alike():
+    records, retain, another = model([1, 2, 3], [4, 5, 6]), model([6, 5, 4], [4, 5, 9]), model([3, 3, 3], [3, 3, 5])
+    # Reference − model: 2, 1, 0 against −1, −2, −1: all 9 pairs. Reference − retain model: −3, −2, −1 against
+    # −1, −2, −4: −3 above one, −2 above one and equal to one, −1 above two and equal to one: 1 + 1.5 + 2.5 of 9.
+    found = attacked(mia_reference, records, retain, another)
+    assert found["_auc"].value == 1.0
+    assert found[membership.DIFFERENCE].value == pytest.approx(1 - 5 / 9)
+    assert found["_similarity"].value == pytest.approx(1 - (1 - 5 / 9) / (5 / 9))
+    # The retain model is attacked like any model, with an AUC of its own.
+    assert attacked(mia_reference, retain, retain, another)["_auc"].value == pytest.approx(5 / 9)
 
 
 def test_the_reference_takes_away_what_is_hard_for_every_model():

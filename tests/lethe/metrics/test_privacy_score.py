@@ -55,4 +55,4 @@ def test_a_model_like_the_retain_model_scores_one_unless_it_is_told_by_nothing(f
 
 def test_without_holdout_there_is_no_score():
     records = model([1, 2], [])
-    assert scored(records, records) == privacy_score.Score(None, None, None, 0, 2)
+    assert scored(records, records) == privacy_score.Score(None, None, None, 0, 2, (0, 0))
