@@ -29,7 +29,7 @@ from lethe.rows import Row, dump_rows
 from lethe.sources import tofu, world
 
 REFERENCE, PLAIN = "graddiff", "plain loop"
-SHORT, LONG = 1, 5
+SHORT, LONG = 2, 6
 SHAPE = {
     "model_type": "llama",
     "hidden_size": 256,
@@ -99,21 +99,22 @@ def _in_a_process(name: str, setup: Any, batch_size: int, repeats: int) -> dict[
 
 
 def _measured(sender: Any, name: str, setup: Any, batch_size: int, repeats: int) -> None:
-    run = _plain_loop if name == PLAIN else _recipe_run(name, setup)
     try:
+        run, has_steps = (_plain_loop, True) if name == PLAIN else _recipe_run(name, setup)
         run(setup, SHORT, batch_size)
         pairs = [(run(setup, SHORT, batch_size), run(setup, LONG, batch_size)) for _ in range(repeats)]
     except Exception as error:  # the table goes on with the next recipe and says what was wrong with this one
         sender.send({"error": f"{type(error).__name__}: {error}"[:200]})
         return
     short, long = (min(times) for times in zip(*pairs, strict=True))  # what else the machine does can only add
-    step = (long - short) / (LONG - SHORT)
-    once = short - SHORT * step
+    step = (long - short) / (LONG - SHORT) if has_steps else None
+    once = short - SHORT * (step or 0.0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     sender.send({"step_seconds": step, "once_seconds": once, "peak_megabytes": peak})
 
 
-def _recipe_run(name: str, setup: Any) -> Any:
+def _recipe_run(name: str, setup: Any) -> tuple[Any, bool]:
+    """What runs a recipe for so many steps, and whether it has any: an edit alone has none."""
     recipe = _on_four_layers(name)
     _, tokenizer, encoding, rows = setup
     with tempfile.TemporaryDirectory() as folder:
@@ -140,12 +141,16 @@ def _recipe_run(name: str, setup: Any) -> Any:
             unlearning.unlearn(model, given, _of_length(recipe, steps, batch_size))
             return time.perf_counter() - began
 
-    return run
+    return run, recipe.point is not None
 
 
 def _on_four_layers(name: str) -> Recipe:
     # Papers name layers of large models; the shipped world's has as many as the one here.
-    values = adaptation.adapted(name, recipes.resolve(name), adaptation.read())
+    settings, resolved = adaptation.read(), recipes.resolve(name)
+    if resolved["wrapper"]:  # what begins at a step has to have begun in the shorter run
+        length = settings.training.model_copy(update={"steps": SHORT})
+        settings = settings.model_copy(update={"training": length})
+    values = adaptation.adapted(name, resolved, settings)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.json"
         artifacts.write_json(path, values)
@@ -199,9 +204,10 @@ def _padded(examples: Any, longest: int, pad: int) -> dict[str, torch.Tensor]:
 def _line(name: str, found: dict[str, Any], reference: dict[str, Any]) -> str:
     if "error" in found:
         return f"{name:34} {found['error']}"
-    times = found["step_seconds"] / reference["step_seconds"]
     memory = found["peak_megabytes"] / reference["peak_megabytes"]
-    step = f"{found['step_seconds']:7.3f} s a step {times:6.2f} ×"
+    step = " " * len("  0.000 s a step   0.00 ×")
+    if found["step_seconds"] is not None:
+        step = f"{found['step_seconds']:7.3f} s a step {found['step_seconds'] / reference['step_seconds']:6.2f} ×"
     peak = f"peak {found['peak_megabytes']:6.0f} MB {memory:5.2f} ×"
     return f"{name:34} {step}   once {found['once_seconds']:6.2f} s   {peak}"
 

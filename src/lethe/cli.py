@@ -37,7 +37,9 @@ def recipes() -> None:
 
     library, chosen = config.block("recipes"), config.block("grid", "recipes")
     costs = artifacts.read_json(_COSTS) if _COSTS.exists() else {}
-    shown = Table(caption="cost: seconds a step, relative to graddiff (python -m benchmarks.methods)")
+    shown = Table(
+        caption="cost: seconds a step, relative to graddiff; of an edit, its seconds (python -m benchmarks.methods)"
+    )
     headings = (
         "recipe",
         "forget objective",
@@ -136,6 +138,7 @@ def _papers(named: dict[str, list[str]]) -> list[str]:
 
 def _cost(costs: dict[str, Any], name: str) -> str:
     try:
-        return f"{costs[name]['step_seconds'] / costs['graddiff']['step_seconds']:.2f}"
+        step, reference = (costs[one]["step_seconds"] for one in (name, "graddiff"))
+        return f"{costs[name]['once_seconds']:.0f} s" if step is None else f"{step / reference:.2f}"
     except KeyError:
         return ""

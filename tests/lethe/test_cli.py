@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,13 +151,24 @@ def test_recipes_lists_all_wrappers_of_a_recipe(
     assert "2406.09179" in shown  # of early_stop
 
 
-def test_recipes_tells_the_measured_cost(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("found", "shown"),
+    [
+        ({"step_seconds": 0.3, "once_seconds": 1.0}, "0.60"),  # 0.3 / 0.5
+        ({"step_seconds": None, "once_seconds": 12.4}, "12 s"),  # an edit has no steps
+        ({"error": "does not run"}, ""),
+    ],
+)
+def test_recipes_tells_the_measured_cost(
+    found: dict[str, Any], shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("params.yaml").write_text(RECIPES.replace("  npo:", "  graddiff:", 1).replace("[npo]", "[graddiff]"))
-    seconds = {"graddiff": {"step_seconds": 0.5}, "grad_ascent": {"step_seconds": 0.3}}
-    artifacts.write_json(Path("benchmarks/methods.json"), seconds)
+    artifacts.write_json(
+        Path("benchmarks/methods.json"), {"graddiff": {"step_seconds": 0.5, "once_seconds": 0.0}, "grad_ascent": found}
+    )
     run(monkeypatch, "recipes")
     ascent = next(line for line in capsys.readouterr().out.splitlines() if "grad_ascent" in line)
-    assert "0.60" in ascent  # 0.3 / 0.5
+    assert ascent.split("│")[-3].strip() == shown
 
 
 def test_a_recipe_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
