@@ -32,11 +32,11 @@ def tied_model():
     return model
 
 
-def setting_of(model, point, movable=None):
-    given = unlearned.material(model, FORGET, RETAIN, Path("unused"))
+def setting_of(model, point, forget=FORGET, retain=RETAIN, movable=None):
+    given = unlearned.material(model, forget, retain, Path("unused"))
     context = unlearning.context(model, given, point)
     mask = Mask(model, movable or {name: True for name, _ in model.named_parameters()})
-    return steps.Setting(model, point, FORGET, RETAIN, context, unlearned.PAD, {}, mask)
+    return steps.Setting(model, point, forget, retain, context, unlearned.PAD, {}, mask)
 
 
 def gradients_of(model):
@@ -115,7 +115,7 @@ def test_under_a_partial_mask_all_numbers_are_of_the_elements_that_may_move(comb
     model = tiny_model()
     point = recipe(forget_objective="grad_ascent", combiner=combiner, training=training(batch_size=4))
     choice = half_of(model)
-    setting = setting_of(model, point, choice)
+    setting = setting_of(model, point, movable=choice)
     numbers = steps.gradients(setting)(0)
     setting.mask.gate()
     step = whole_gradient(model)
