@@ -17,7 +17,7 @@ _TRAINING = {
     "checkpoint_steps": 2,
 }
 _ADAMW = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1}
-_FITTING = {"optimizer": _ADAMW, "training": _TRAINING}
+_FITTING = {"optimizer": _ADAMW, "mask": {"name": "all"}, "training": _TRAINING}
 
 #: Settings of each shipped component at which a tiny model moves within a few steps.
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatch
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
+from pydantic import PlainSerializer, PlainValidator
 from torch import Tensor, nn
 
-from lethe import batches, losses
+from lethe import batches, losses, perturbation, recipes, registry
 from lethe.batches import Batch, Example
-from lethe.config import Section
+from lethe.config import PARAMS, Section
 from lethe.errors import ConfigError, DataError
+from lethe.masking import Mask
 from lethe.optimizers import adamw
-from lethe.recipes import Training
+from lethe.recipes import Component, Training
 
 if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone is spared
     from transformers import PreTrainedModel
@@ -32,10 +35,23 @@ TokenMean = Callable[[Sequence[Example], Batch], Tensor]
 _BATCH = 16
 
 
+def _mask_of_an_edit(block: Any) -> Component:
+    try:
+        module, settings = registry.configured("masks", block, "mask")
+    except ConfigError as error:  # pydantic takes no other than a ValueError, and puts the place in front of it
+        raise ValueError(str(error).removeprefix(f"{PARAMS}: mask").lstrip(".: ").rstrip(".")) from None
+    if module.SIGNALS:
+        raise ValueError("it is chosen by gradients of a recipe's objectives, which an edit has not; use another mask")
+    if getattr(settings, "keep_adapter", False):
+        raise ValueError("an edit goes on from the merged weights and keeps no adapter; set keep_adapter to false")
+    return Component("masks", block["name"], module, settings)
+
+
 class Fitting(Section):
-    """How an edit trains: by AdamW, for so many steps."""
+    """How an edit trains: by AdamW, for so many steps, what its mask lets move; one that needs no gradients."""
 
     optimizer: adamw.Config
+    mask: Annotated[Component, PlainValidator(_mask_of_an_edit), PlainSerializer(recipes.as_block)]
     training: Training
 
 
@@ -62,23 +78,26 @@ def train(
     memory: dict[str, Tensor] | None = None,
     after_step: Callable[[int], dict[str, float]] = lambda _: {},
 ) -> Curve:
-    """Train all weights of ``model`` in place. ``phase`` names this part of the edit, in checkpoints and in the log.
+    """Train what the mask of ``fitting`` lets move in place; afterwards ``model`` is an ordinary one, adapters merged.
 
-    ``memory`` and ``after_step`` are those of ``training.run``.
+    ``phase`` names this part of the edit, in checkpoints and in the log. ``memory`` and ``after_step`` are those of
+    ``training.run``.
     """
     from lethe import training
 
-    curve = training.run(
-        model,
-        gradients,
-        adamw.build(list(model.parameters()), fitting.optimizer),
-        fitting.training,
-        seed=material.seed,
-        checkpoints=material.checkpoints.phase(phase),
-        title=f"{material.title}, {phase}",
-        memory=memory,
-        after_step=after_step,
-    )
+    with _masked(model, fitting.mask, material.seed) as mask:
+        curve = training.run(
+            model,
+            gradients,
+            adamw.build(perturbation.movable(model), fitting.optimizer),
+            fitting.training,
+            seed=material.seed,
+            checkpoints=material.checkpoints.phase(phase),
+            title=f"{material.title}, {phase}",
+            mask=mask,
+            memory=memory,
+            after_step=after_step,
+        )
     model.zero_grad(set_to_none=True)
     return curve
 
@@ -185,6 +204,19 @@ def joined(*curves: Curve) -> Curve:
     """One curve of several that came one after the other, its steps numbered through."""
     entries = [entry for curve in curves for entry in curve]
     return [{**entry, "step": number} for number, entry in enumerate(entries, start=1)]
+
+
+@contextmanager
+def _masked(model: PreTrainedModel, mask: Component, seed: int) -> Iterator[Mask]:
+    module = mask.module
+    if hasattr(module, "enter"):
+        module.enter(model, mask.config, seed)
+    try:
+        yield Mask(model, module.select(model, mask.config, {}))
+    finally:
+        if hasattr(module, "leave"):
+            module.leave(model, mask.config)
+        model.requires_grad_(True)
 
 
 def _batches(model: PreTrainedModel, examples: Sequence[Example], pad: int) -> Iterator[Batch]:

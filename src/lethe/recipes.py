@@ -1,6 +1,7 @@
 """A recipe: a point of forget objective × retain objective × combiner × optimizer × mask × wrappers, then an edit."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -96,7 +97,7 @@ def resolve(name: str) -> dict[str, Any]:
     recipe = read(name)
     found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS.values()}
     for component in _components(recipe):
-        found[component.kind].append(_numbers(component))
+        found[component.kind].append(as_block(component))
     parts = {part: _as_written(found[kind]) for part, kind in KINDS.items()}
     training = None if recipe.point is None else recipe.point.training.model_dump(mode="json")
     rows = None if recipe.point is None else recipe.point.retain_rows
@@ -120,8 +121,14 @@ def from_resolved(path: Path) -> Recipe:
 
 
 def component_files(recipe: Recipe) -> list[Path]:
-    """The file of every component that the recipe uses."""
-    return [registry.source_file(component.kind, component.name) for component in _components(recipe)]
+    """The file of every component that the recipe uses, those that stand in another's settings included."""
+    used = [one for component in _components(recipe) for one in (component, *_held(component.config))]
+    return [registry.source_file(component.kind, component.name) for component in used]
+
+
+def as_block(component: Component) -> dict[str, Any]:
+    """A component as ``params.yaml`` has it: its name beside its settings, ready for JSON."""
+    return {"name": component.name, **component.config.model_dump(mode="json")}
 
 
 def _build(values: Any, where: str) -> Recipe:
@@ -180,8 +187,13 @@ def _as_written(blocks: list[Any]) -> Any:
     return blocks if len(blocks) > 1 else next(iter(blocks), None)
 
 
-def _numbers(component: Component) -> dict[str, Any]:
-    return {"name": component.name, **component.config.model_dump(mode="json")}
+def _held(settings: Section) -> Iterator[Component]:
+    # The components that stand in the settings of another, such as the mask of an edit's training.
+    for _, value in settings:
+        if isinstance(value, Component):
+            yield value
+        elif isinstance(value, Section):
+            yield from _held(value)
 
 
 def _code(recipe: Recipe) -> dict[str, str]:

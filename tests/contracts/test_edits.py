@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lethe import editing, finetuning, registry, training, unlearning
+from lethe import adapters, editing, registry, training, unlearning
 from lethe.config import Section
 from lethe.recipes import Recipe
 from tests import unlearned
@@ -31,6 +31,7 @@ NOTHING = {
     "ssu": {"scale": 0.0},
     "task_vector": {"scale": 0.0},
 }
+ADAPTERS = {"name": "lora", "patterns": [r"(q|v)_proj\.weight"], "rank": 2, "alpha": 4.0, "keep_adapter": False}
 DISTILLING = {"undo", "whp", "whp_muse"}
 #: Edits that take up what a point before them has unlearned, and look at no forget row themselves.
 FOLLOWING = {"model_mixing", "undo"}
@@ -52,15 +53,14 @@ TRAINING = [name for name in NAMES if fittings(component("edit", name).config)]
 def knowing(tmp_path_factory):
     """A tiny model that has learnt all rows."""
     model = tiny_model()
-    schedule = finetuning.Schedule(
-        seed=0,
+    fitting = editing.Fitting(
+        mask={"name": "all"},
         optimizer={"lr": 5e-3, "betas": (0.9, 0.98), "eps": 1e-8, "weight_decay": 0.0},
         training=small_training(steps=60, batch_size=12, checkpoint_steps=1000),
     )
     rows = examples(FORGET + RETAIN)
-    gradients = finetuning.nll_gradients(model, rows, schedule, pad=unlearned.PAD)
     given = unlearned.material(model, rows, rows, tmp_path_factory.mktemp("knowing"))
-    editing.train(model, gradients, schedule, given, phase="learn")
+    editing.learn(model, rows, fitting, given, phase="learn")
     return model
 
 
@@ -150,6 +150,41 @@ def test_the_same_seed_gives_the_same_bits(run, name, knowing):
 @pytest.mark.parametrize("name", TRAINING)
 def test_another_seed_gives_others(run, name):
     assert weights(run(name, seed=0, place="one")[0]) != weights(run(name, seed=1, place="two")[0])
+
+
+def masked(name, mask):
+    """Changes of an edit's settings: all of its trainings under this mask."""
+    config = component("edit", name).config
+    if "training" in type(config).model_fields:
+        return {"mask": mask}
+    return {key: getattr(config, key).model_dump() | {"mask": mask} for key in fittings(config)}
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_under_adapters_only_the_layers_that_have_one_change_and_they_are_merged(run, name, knowing):
+    still = {"alpha": 0.0} if name == "undo" else {}  # its damage is of all weights
+    model, _ = run(name, **masked(name, ADAPTERS), **still)
+    before, after = weights(knowing), weights(model)
+    assert list(after) == list(before)
+    changed = {key for key in after if after[key] != before[key]}
+    assert changed or name == "undo"  # a student that is its teacher has nothing to learn
+    assert all(re.search(ADAPTERS["patterns"][0], key) for key in changed)
+    assert adapters.adapted(model) == {}
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_killed_edit_under_adapters_goes_on_and_ends_with_the_same_bits(run, name, knowing, monkeypatch):
+    changes = masked(name, ADAPTERS)
+    expected, curve = run(name, with_dropout(knowing), place="undisturbed", **changes)
+    with monkeypatch.context() as patched:
+        batches_of(patched, int(0.8 * len(curve)))
+        with pytest.raises(Killed):
+            run(name, with_dropout(knowing), place="killed", **changes)
+    torch.manual_seed(1234)
+    resumed, found = run(name, with_dropout(knowing), place="killed", **changes)
+    assert found == curve
+    assert weights(resumed) == weights(expected)
 
 
 @pytest.mark.parametrize("name", TRAINING)

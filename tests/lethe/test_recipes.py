@@ -285,10 +285,48 @@ def test_wrappers_that_do_not_go_together_are_refused_in_one_line(wrapper, messa
     assert message in refusal("wrapper", wrapper)
 
 
+def vector_under(mask):
+    """A recipe of one edit, which trains under this mask."""
+    optimizer = {key: NPO["optimizer"][key] for key in ("lr", "betas", "eps", "weight_decay")}
+    edit = {"name": "task_vector", "scale": 1.0, "optimizer": optimizer, "mask": mask, "training": NPO["training"]}
+    return dict.fromkeys(NPO) | {"edit": edit}
+
+
+ADAPTERS = {"name": "lora", "patterns": ["q_proj"], "rank": 16, "alpha": 32, "keep_adapter": False}
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ({"name": "lorra"}, "edit.mask: name: no 'lorra' in masks. Did you mean 'lora'?"),
+        (ADAPTERS | {"rang": 1}, "edit.mask: rang: unknown key. Did you mean 'rank'?"),
+        (ADAPTERS | {"rank": 0}, "edit.mask: rank: Input should be greater than 0"),
+        (ADAPTERS | {"keep_adapter": True}, "edit.mask: an edit goes on from the merged weights and keeps no adapter"),
+        ({"name": "fisher", "fraction": 0.3, "floor": 1e-8}, "edit.mask: it is chosen by gradients of a recipe's"),
+        (None, "edit.mask: expected a block with a 'name' from all, "),
+    ],
+)
+def test_a_mask_that_an_edit_cannot_train_under_is_refused_in_one_line(mask, message):
+    write(npo=vector_under(mask))
+    with pytest.raises(ConfigError) as raised:
+        recipes.read("npo")
+    assert str(raised.value).startswith(f"params.yaml: recipes.npo.{message}")
+    assert "\n" not in str(raised.value)
+
+
+def test_the_mask_of_an_edit_is_resolved_with_its_numbers_and_its_code():
+    write(npo=vector_under(ADAPTERS))
+    values = recipes.resolve("npo")
+    assert values["edit"]["mask"] == ADAPTERS | {"alpha": 32.0}
+    assert sorted(values["code"]) == ["src/lethe/edits/task_vector.py", "src/lethe/masks/lora.py"]
+    artifacts.write_json(artifacts.recipe("npo"), values)
+    assert recipes.from_resolved(artifacts.recipe("npo")) == recipes.read("npo")
+
+
 def test_wrappers_without_a_point_to_train_are_idle():
     alone = dict.fromkeys(NPO) | {"edit": {"name": "task_vector", "scale": 1.0}, "wrapper": [SAM, STOP]}
     alone["edit"] |= {"optimizer": {key: NPO["optimizer"][key] for key in ("lr", "betas", "eps", "weight_decay")}}
-    alone["edit"] |= {"training": NPO["training"]}
+    alone["edit"] |= {"training": NPO["training"], "mask": {"name": "all"}}
     write(npo=alone)
     with pytest.raises(
         ConfigError, match=r"npo\.wrapper: without a forget_objective nothing is trained; set it to null"

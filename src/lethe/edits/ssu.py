@@ -8,6 +8,10 @@ arXiv:2406.10952; s = 1). No retain row is looked at.
 A prompt is all before the answer; of a text it is its first half. Wrong answers are drawn anew in every step, with
 replacement, ``wrong_answers`` for each row.
 
+Under a mask that trains adapters, as the release does, each request has adapters of its own, merged when it is learnt:
+the vector is of whole weights, the gate is over all entries of A and B, which alone have a gradient, and what is never
+salient are entries of these. A row of B that is never salient is a row of the weight that stays.
+
 ``gate``: ``paper`` applies m ⊙ g. ``release`` applies m ⊙ g + g, as the released loop does, whose second backward
 adds the gradient to the gated one, so that nothing is gated. ``none`` applies g.
 """

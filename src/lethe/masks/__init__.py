@@ -15,4 +15,6 @@ when references have been made and before ``select``; new parameters are the mas
 the model has stay until ``leave``: the reference may be of the same weights.
 ``leave(model, config)`` is called when training ends, however it ends: afterwards the model is an ordinary one of its
 class, with the parameters that it had before. It returns tensors by name to be kept beside the model, or nothing.
+
+A mask without ``SIGNALS`` may also stand in the training of an edit.
 """

@@ -71,6 +71,7 @@ def knowing(tmp_path_factory):
     model = tiny_model()
     fitting = editing.Fitting(
         optimizer=small_recipes.SETTINGS["optimizer"]["adamw"] | {"lr": 5e-3},
+        mask={"name": "all"},
         training=small_recipes.training(steps=50, batch_size=6, checkpoint_steps=100),
     )
     given_rows = unlearned.material(model, [], RETAIN, tmp_path_factory.mktemp("knowing"))

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -11,7 +13,8 @@ from tests.tiny import tiny_model
 
 SETTINGS = small_recipes.SETTINGS["edit"]["ssu"]
 FORGET = examples([(f"lose {n}?", letter * 4) for n, letter in enumerate("abcdef")])
-FITTING = {key: SETTINGS[key] for key in ("optimizer", "training")}
+ADAPTERS = {"name": "lora", "patterns": [r"(q|v)_proj\.weight"], "rank": 2, "alpha": 4.0, "keep_adapter": False}
+FITTING = {key: SETTINGS[key] for key in ("optimizer", "mask", "training")}
 
 
 def edited(tmp_path, forget=FORGET, **changes):
@@ -87,6 +90,31 @@ def test_ungated_and_without_wrong_answers_it_is_the_plain_task_vector(tmp_path)
 def test_weights_that_are_never_salient_stay_where_they_were(tmp_path):
     found, _ = edited(tmp_path, gate_deviations=1e6)
     assert torch.equal(found, torch.nn.utils.parameters_to_vector(tiny_model().parameters()).detach())
+
+
+def test_of_adapters_the_gate_keeps_entries_too_and_their_merge_is_all_that_changes(tmp_path):
+    origin, found = tiny_model(), tiny_model()
+    given = unlearned.material(found, FORGET, [], tmp_path, fingerprint="adapters")
+    ssu.edit(found, given, ssu.Config(**SETTINGS | {"mask": ADAPTERS, "gate_deviations": 4.0}))
+    still, moved = edited(tmp_path, mask=ADAPTERS, gate_deviations=1e6), dict(found.named_parameters())
+    changed = {name for name, old in origin.named_parameters() if not torch.equal(old, moved[name])}
+    assert torch.equal(still[0], torch.nn.utils.parameters_to_vector(origin.parameters()).detach())
+    assert changed
+    assert all(re.search(ADAPTERS["patterns"][0], name) for name in changed)
+    # A row of B that was never salient is zero, and so is that row of B A.
+    assert any((dict(origin.named_parameters())[name] == moved[name]).all(dim=1).any() for name in changed)
+
+
+def test_each_request_has_adapters_of_its_own(tmp_path):
+    # Two requests at rank 1: a chain of two merges is of rank 2, which one adapter of rank 1 cannot be.
+    narrow = {"mask": ADAPTERS | {"rank": 1}, "gate": "none"}
+    origin, model = tiny_model(), tiny_model()
+    given = unlearned.material(model, FORGET, [], tmp_path, fingerprint="narrow")
+    ssu.edit(model, given, ssu.Config(**SETTINGS | narrow))
+    layer = "model.layers.0.self_attn.q_proj.weight"
+    vector = dict(model.named_parameters())[layer] - dict(origin.named_parameters())[layer]
+    sizes = torch.linalg.svdvals(vector.detach().double())
+    assert sizes[1] > 1e-3 * sizes[0] > 1e3 * sizes[2]
 
 
 def test_the_gate_moves_fewer_weights(tmp_path):

@@ -53,7 +53,10 @@ def test_a_mixture_is_a_distribution_and_at_alpha_zero_the_target(form, alpha):
 
 def fitting(steps, lr=3e-3):
     optimizer = SETTINGS["distil"]["optimizer"] | {"lr": lr, "weight_decay": 0.0}
-    return {"optimizer": optimizer, "training": small_recipes.training(steps=steps, checkpoint_steps=1000)}
+    return SETTINGS["distil"] | {
+        "optimizer": optimizer,
+        "training": small_recipes.training(steps=steps, checkpoint_steps=1000),
+    }
 
 
 @pytest.fixture
