@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lethe import batches, losses
+from lethe import batches, distribution, losses
 from lethe.batches import Example
 
 if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone is spared
@@ -17,13 +17,14 @@ if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone 
 def require(model: PreTrainedModel, point: Point, examples: Sequence[Example], *, pad: int) -> None:
     """Refuse settings that do not fit the model, its mask chosen already, instead of at the step that first needs them.
 
-    A layer that an objective reads is run to once, on one of the examples. Raises ConfigError for a block that the
-    model does not have, and for one that no weight which may move has a part in.
+    A layer that an objective reads is run to once, on one of the examples; of a sharded model the first step finds it,
+    for a forward that no backward follows would leave its weights whole. Raises ConfigError for a block that the model
+    does not have, and for one that no weight which may move has a part in.
     """
     for wrapper in point.wrappers:
         if hasattr(wrapper.module, "check"):
             wrapper.module.check(model, wrapper.config)
     for objective in (point.forget_objective, point.retain_objective):
         layer = getattr(objective and objective.config, "layer", None)
-        if layer is not None:
+        if layer is not None and not distribution.shards():
             losses.block_outputs(model, batches.collate(examples[:1], pad=pad, device=model.device), layer)

@@ -88,7 +88,7 @@ def test_changing_editing_or_adding_a_metric_runs_no_model(root: Path) -> None:
         assert {stage for stage in ran if "@" in stage} == scored
         assert set(ran) - scored <= {"resolve", "report", "publish"}
     score = json.loads((root / artifacts.scores(CELL)).read_text(encoding="utf-8"))
-    assert score["conditions"]["none"]["forget"]["words_said"]["value"] > 0
+    assert score["conditions"]["none"]["retain"]["words_said"]["value"] > 0
 
 
 def test_one_more_retain_model_re_runs_no_other_model(root: Path) -> None:
