@@ -135,7 +135,10 @@ def test_a_steering_direction_is_a_unit_vector_without_negative_entries(width, s
     assert torch.equal(direction, losses.steering_direction(width, seed))
 
 
-@given(texts=st.lists(st.text(st.characters(codec="ascii"), max_size=12), min_size=1, max_size=4))
+# A marker of the chat template, such as <|user|>, is one token; every other letter is one here.
+@given(
+    texts=st.lists(st.text(st.characters(codec="ascii", exclude_characters="<"), max_size=12), min_size=1, max_size=4)
+)
 def test_sums_over_sequences_add_up_to_the_sum_over_tokens(texts):
     batch = collated(examples([("who?", text) for text in texts]))
     values = torch.arange(len(batch.targets), dtype=torch.float32)
