@@ -111,6 +111,8 @@ FAMILIES = [
     granite_with_scaled_logits,
     cohere_with_scaled_logits,
 ]
+#: Those that generation is tried on: also one that forgets what leaves its window, and one with a head of two layers.
+GENERATING = [*FAMILIES, mistral_with_a_narrow_window, modernbert_with_a_layer_before_its_head]
 
 
 def made(family: Callable[[], PreTrainedModel]) -> PreTrainedModel:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from lethe import choices, inference, splits
 from lethe.attacks import none
 from lethe.batches import Encoding
-from lethe.inference import Config
 from lethe.metrics import choice_accuracy
 from lethe.sources import jsonl, world
+from tests import asking
 from tests.tiny import tiny_model, tiny_tokenizer
 
 OPTIONS = ["Oslo", "Turin", "Rome", "Bern"]
@@ -79,19 +79,10 @@ def test_the_task_of_the_shipped_world_is_asked_by_letters_and_a_model_that_know
     config = jsonl.Config(**files, holdout=None, utility=str(tmp_path / "task.jsonl"), general=None)
     rows = splits.questions(jsonl.load(config), 1)
     model, tokenizer = tiny_model(), tiny_tokenizer()
-    asking = Config(
-        compute_dtype="float32",
-        batch_tokens=4096,
-        generate_paraphrased=False,
-        generate_under_attack=False,
-        not_generated=[],
-        prefix_tokens=None,
-        recall_shots=None,
-        gradient_norms=False,
-    )
+    settings = asking.settings(batch_tokens=4096)
     encoding = Encoding(max_length=256, max_new_tokens=2, system_prompt=None)
     conditions = none.conditions(model, none.Config())
-    said = inference.ask(model, tokenizer, rows, conditions, encoding, asking).where(split="choices_by_letter")
+    said = inference.ask(model, tokenizer, rows, conditions, encoding, settings).where(split="choices_by_letter")
     found = choice_accuracy.compute(said, choice_accuracy.Config())
     assert len(found["choice_accuracy"].ids) == 4 * len(task.splitlines())
     assert np.isin(found["choice_accuracy"].numbers, [0.0, 0.25, 1 / 3, 0.5, 1.0]).all()

@@ -17,12 +17,7 @@ from transformers import (
 )
 
 from lethe import generation
-from tests.small_families import (
-    FAMILIES,
-    made,
-    mistral_with_a_narrow_window,
-    modernbert_with_a_layer_before_its_head,
-)
+from tests.small_families import GENERATING, made
 from tests.tiny import tiny_model, tiny_tokenizer
 
 VOCABULARY, PAD = 260, 0
@@ -98,11 +93,7 @@ def test_both_ways_to_generate_agree(share: float) -> None:
     assert generation.greedy(MODEL, prompts, **arguments) == generation.greedy_by_library(MODEL, prompts, **arguments)
 
 
-@pytest.mark.parametrize(
-    "family",
-    [*FAMILIES, mistral_with_a_narrow_window, modernbert_with_a_layer_before_its_head],
-    ids=lambda family: family.__name__,
-)
+@pytest.mark.parametrize("family", GENERATING, ids=lambda family: family.__name__)
 def test_every_architecture_with_a_cache_is_answered_from_it(family: Callable[[], PreTrainedModel]) -> None:
     model, prompts = made(family), random_prompts(6, 6)
     for parameter in model.parameters():

@@ -16,23 +16,14 @@ from lethe import batches, generation, inference, records
 from lethe.attacks import none
 from lethe.batches import Encoding
 from lethe.errors import ConfigError, NotFiniteError
-from lethe.inference import Config
 from lethe.records import Likelihood, Records
 from lethe.rows import Row
+from tests import asking
 from tests.tiny import tiny_model, tiny_tokenizer
 
 MODEL, TOKENIZER = tiny_model(), tiny_tokenizer()
 ENCODING = Encoding(max_length=64, max_new_tokens=4, system_prompt=None)
-CONFIG = Config(
-    compute_dtype="float32",
-    batch_tokens=256,
-    generate_paraphrased=True,
-    generate_under_attack=False,
-    not_generated=[],
-    prefix_tokens=None,
-    recall_shots=None,
-    gradient_norms=False,
-)
+CONFIG = asking.settings(generate_paraphrased=True)
 ROWS = [
     Row(
         id="f0",

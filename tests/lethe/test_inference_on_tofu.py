@@ -17,20 +17,11 @@ from lethe.records import Records
 from lethe.rows import Row
 from lethe.sources import tofu
 from lethe.statistics import Bootstrap
-from tests import shared_data
+from tests import asking, shared_data
 
 ROOT = Path(__file__).parents[2]
 ENCODING = Encoding(max_length=512, max_new_tokens=1, system_prompt=None)
-CONFIG = Config(
-    compute_dtype="float32",
-    batch_tokens=4096,
-    generate_paraphrased=False,
-    generate_under_attack=False,
-    not_generated=[],
-    prefix_tokens=None,
-    recall_shots=None,
-    gradient_norms=False,
-)
+CONFIG = asking.settings(batch_tokens=4096)
 SPLITS = [pytest.param("forget01"), pytest.param("forget10", marks=pytest.mark.slow)]
 
 

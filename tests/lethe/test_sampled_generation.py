@@ -10,12 +10,7 @@ from transformers import DynamicCache, MambaConfig, MambaForCausalLM, PreTrained
 from lethe import generation, sampled_generation
 from lethe.sampled_generation import choose, draws
 from tests.lethe.test_generation import MODEL, PAD, VOCABULARY, random_prompts, random_stop
-from tests.small_families import (
-    FAMILIES,
-    made,
-    mistral_with_a_narrow_window,
-    modernbert_with_a_layer_before_its_head,
-)
+from tests.small_families import GENERATING, made
 
 PLAIN = {"temperature": 1.0, "top_p": 1.0}
 
@@ -112,11 +107,7 @@ def test_a_token_without_probability_never_comes_out() -> None:
     assert choose(logits, ends, 1.0, 0.999).tolist() == [1, 3, 3]
 
 
-@pytest.mark.parametrize(
-    "family",
-    [*FAMILIES, mistral_with_a_narrow_window, modernbert_with_a_layer_before_its_head],
-    ids=lambda family: family.__name__,
-)
+@pytest.mark.parametrize("family", GENERATING, ids=lambda family: family.__name__)
 def test_every_architecture_with_a_cache_reads_the_prompt_once(family: Callable[[], PreTrainedModel]) -> None:
     model, prompts = made(family), random_prompts(6, 4)
     for parameter in model.parameters():

@@ -7,11 +7,11 @@ import pytest
 from lethe import inference
 from lethe.attacks import none
 from lethe.batches import Encoding
-from lethe.inference import Config
 from lethe.metrics import mia_recall
 from lethe.records import Records
 from lethe.rows import Row
 from lethe.scores import Observation
+from tests import asking
 from tests.synthetic_records import BOOTSTRAP
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -27,16 +27,7 @@ def rows(split, count):
 
 def asked(every):
     """What a tiny model says to all rows, by split."""
-    settings = Config(
-        compute_dtype="float32",
-        batch_tokens=256,
-        generate_paraphrased=False,
-        generate_under_attack=False,
-        not_generated=[],
-        prefix_tokens=None,
-        recall_shots=SHOTS,
-        gradient_norms=False,
-    )
+    settings = asking.settings(recall_shots=SHOTS)
     encoding = Encoding(max_length=64, max_new_tokens=1, system_prompt=None)
     model = tiny_model()
     said = inference.ask(model, tiny_tokenizer(), every, none.conditions(model, none.Config()), encoding, settings)

@@ -10,7 +10,7 @@ from lethe.metrics.rwku_membership import Config
 from lethe.records import TEXT, Records
 from lethe.scores import Observation
 from lethe.sources import rwku as source
-from tests import fake_rwku
+from tests import asking, fake_rwku
 from tests.synthetic_records import BOOTSTRAP, likelihood
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -63,16 +63,7 @@ def test_from_the_files_of_the_release_to_the_scores(tmp_path):
     loaded = source.load(source.Config(path=str(folder), subjects=["Ada", "Bo"], corpus=None))
     rows = [row for row in splits.questions(loaded, 1) if row.subset in ("forget_mia", "retain_mia")]
     encoding = Encoding(max_length=64, max_new_tokens=4, system_prompt=None)
-    config = inference.Config(
-        compute_dtype="float32",
-        batch_tokens=1024,
-        generate_paraphrased=False,
-        generate_under_attack=False,
-        not_generated=[],
-        prefix_tokens=None,
-        recall_shots=None,
-        gradient_norms=False,
-    )
+    config = asking.settings(batch_tokens=1024)
     said = inference.ask(tiny_model(), tiny_tokenizer(), rows, ["none"], encoding, config)
     found = scored({split: said.where(split=split) for split in ("forget_mia", "retain_mia")})
     assert set(found) == NAMES
