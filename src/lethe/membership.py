@@ -163,7 +163,8 @@ def prefix_ratios(said: Records, drop_eos: DropEos) -> Values:
     """
     after = tokens([item for item in said.likelihoods if item.kind == ANSWER_AFTER_PREFIX], drop_eos)
     if after.ids:
-        said = Records([item for item in said.likelihoods if item.id in set(after.ids)], [])
+        asked = set(after.ids)
+        said = Records([item for item in said.likelihoods if item.id in asked], [])
     plain = log_likelihoods(said, drop_eos)
     behind = scores.per_question(said, zip(after.ids, mean(after, after.log_probs), strict=True))
     first, second = np.abs(plain.numbers), np.abs(behind.numbers)  # a certain answer has −0 as well as 0
