@@ -85,6 +85,26 @@ def weight_of_any(count: int) -> float:
     return 1.0 if count >= size() else 1 / size()
 
 
+def of_all_rows(own: Tensor) -> Tensor:
+    """What each process has [rows, time, width] for its ``share`` of the rows of a batch, for all of them, in each.
+
+    Where one has a longer time than another, the shorter ends in zeros.
+    """
+    if size() == 1:
+        return own
+    time = torch.tensor(own.shape[1], device=own.device)
+    distributed.all_reduce(time, distributed.ReduceOp.MAX)
+    found = own.new_zeros(total(len(own)), int(time), *own.shape[2:])
+    found[distributed.get_rank() :: size(), : own.shape[1]] = own
+    distributed.all_reduce(found)
+    return found
+
+
+def of_own_rows(every: Tensor) -> Tensor:
+    """Of what all rows of a batch have that of this process's ``share``."""
+    return every if size() == 1 else every[distributed.get_rank() :: size()]
+
+
 def require_rows(batch_size: int) -> None:
     """Raise ConfigError when a process would have no row of a batch: all of them have to take part in every pass."""
     if batch_size < size():

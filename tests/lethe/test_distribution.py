@@ -16,7 +16,6 @@ TOLERANCE = 1e-5
 #: What several processes refuse, and the sharded ones beside.
 REFUSED = {
     "one-row": "training.batch_size: 1 rows for 2 processes; ",
-    "lat-remembered": "wrapper.model_steps: 3: an attack is remembered by one process alone; ",
 }
 REFUSED_SHARDED = {
     "gradient-penalty": "wrapper 'gradient_penalty' takes the gradient of a gradient",

@@ -69,13 +69,8 @@ class Config(Section):
 
 
 def check(model: PreTrainedModel, config: Config) -> None:
-    """Raises ConfigError when the model has no such layer, or several processes would have to remember attacks."""
+    """Raises ConfigError when the model has no such layer."""
     _layers(model, config.layers)
-    if config.model_steps > 1 and distribution.size() > 1:
-        raise ConfigError(
-            f"wrapper.model_steps: {config.model_steps}: an attack is remembered by one process alone; set it to 1, or "
-            "run it in one process, without accelerate."
-        )
 
 
 def backward(pieces: Sequence[Piece], model: PreTrainedModel, config: Config, context: Context) -> float:
@@ -156,14 +151,15 @@ def _search(worth: Callable[[], Tensor], attack: _Attack, config: Config, draws:
 
 
 def _remember(attack: _Attack, memory: dict[str, Tensor], name: str, config: Config) -> None:
-    # An attack that was just found is kept for the steps to come, one of an earlier step taken up again.
+    # An attack that was just found is kept for the steps to come, one of an earlier step taken up again. Every process
+    # keeps that on the rows of all, so that a checkpoint of the first has it whole, and takes up that on its own.
     if config.model_steps == 1:
         return
     for place, layer in enumerate(config.layers):
         if place in attack.perturbations:
-            memory[f"{name}.{layer}"] = attack.perturbations[place].detach()
+            memory[f"{name}.{layer}"] = distribution.of_all_rows(attack.perturbations[place].detach())
         elif f"{name}.{layer}" in memory:
-            attack.perturbations[place] = memory[f"{name}.{layer}"]
+            attack.perturbations[place] = distribution.of_own_rows(distribution.whole(memory[f"{name}.{layer}"]))
 
 
 class _Attack:
