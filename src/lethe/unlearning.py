@@ -77,7 +77,7 @@ def context(model: PreTrainedModel, material: Material, point: Point) -> Context
         references.of(model, point, material.original),
         material.seed,
         first_batch=_first_batch(model, material, point),
-        sample=partial(_sample, material, point, model.device),
+        sample=partial(_sample, material, _apart(material, point)[1], model.device),
         precision=partial(training.in_compute_dtype, point.training, model.device),
     )
 
@@ -142,9 +142,14 @@ def _apart(material: Material, point: Point) -> tuple[Sequence[Example], Sequenc
 
 
 def _sample(
-    material: Material, point: Point, device: torch.device, split: str, count: int, share: Share = tuple
+    material: Material,
+    adversary: Sequence[Example],
+    device: torch.device,
+    split: str,
+    count: int,
+    share: Share = tuple,
 ) -> Batch:
-    rows = _apart(material, point)[1] if split == "adversary" else getattr(material.rows, split)
+    rows = adversary if split == "adversary" else getattr(material.rows, split)
     if not rows:
         raise DataError(f"wrapper: no {split} rows to draw from; name a file of them in prepare, or leave it out.")
     drawn = [rows[index] for index in torch.randint(len(rows), (count,)).tolist()]

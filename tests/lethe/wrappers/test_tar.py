@@ -159,3 +159,19 @@ def test_a_run_takes_its_loss_on_the_rows_held_out_and_tampers_with_the_others(t
     assert len(read["loss"]) == 2
     assert read["adversary"] <= {row.ids for row in rows} - read["loss"]
     assert len(read["adversary"]) >= 5
+
+
+def test_a_run_divides_its_rows_at_the_start_and_not_for_each_batch(tmp_path, monkeypatch):
+    rows = examples([(f"lose {number}?", "abcd"[number] * 3) for number in range(4)])
+    divide, counts = tar.apart, []
+
+    def counted(*given):
+        counts[-1] += 1
+        return divide(*given)
+
+    monkeypatch.setattr(tar, "apart", counted)
+    for steps in (1, 3):
+        counts.append(0)
+        point = recipe(wrapper="tar", training=training(batch_size=2, steps=steps))
+        unlearning.train(tiny_model(), unlearned.material(tiny_model(), rows, rows, tmp_path / str(steps)), point)
+    assert counts[0] == counts[1] > 0
