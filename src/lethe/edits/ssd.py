@@ -165,9 +165,10 @@ def _searched(
 
     share = mixing.within(ratio, search)
     if share > 0 and too_much(share) > 1:
-        # The largest share at which it is not enough yet, and one step of the search further.
+        # The largest share at which it is not enough yet, and one step of the search further, if that is within the
+        # budget: at ``share`` it is enough.
         less = mixing.within(too_much, search.model_copy(update={"largest": share, "perplexity_ratio": 1.0}))
-        share = less * (1 + 2**-search.bisections) or share / 2**search.halvings
+        share = min(share, less * (1 + 2**-search.bisections)) or share / 2**search.halvings
     return _alpha(pairs, share), {"perplexity_ratio": ratio(share)}
 
 

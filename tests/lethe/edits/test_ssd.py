@@ -181,6 +181,15 @@ def test_the_search_ends_where_enough_is_forgotten(searched):
     assert enough <= found < high
 
 
+def test_the_search_for_enough_never_selects_more_than_the_budget_allows(searched):
+    # Not enough at 0.03 and enough at 0.04, the largest share: a step of half of 0.03 further would be 0.045.
+    bounds = [searched(perplexity_ratio=1e9, largest=share, bisections=1)[0] for share in (0.03, 0.04)]
+    assert bounds[0] < bounds[1]
+    found = searched(perplexity_ratio=1e9, largest=0.04, bisections=1, forget_nll=sum(bounds) / 2)
+    assert found[0] == bounds[1]
+    assert found[2]["selected_fraction"] <= 0.04
+
+
 @pytest.mark.parametrize("kind", ["fisher", "label_free"])
 def test_the_search_needs_no_more_memory_than_it_says(kind, tmp_path):
     model = tiny_model()
