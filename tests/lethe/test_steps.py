@@ -78,6 +78,16 @@ def test_a_joint_step_tells_the_norms_of_both_gradients_and_both_inner_products(
         assert numbers[name] == pytest.approx(value.item(), rel=1e-5), name
 
 
+def test_the_retain_gradient_does_not_hang_on_the_forget_rows():
+    model, found = tiny_model(), []
+    others = examples((f"forget {number}?", "uvw"[number % 3] * length) for number, length in enumerate(LENGTHS))
+    for rows in (FORGET, others):
+        steps.gradients(setting_of(model, weighed(forget_weight=0.0), rows))(0)
+        found.append(whole_gradient(model))
+    assert torch.equal(*found)
+    assert found[0].norm() > 0
+
+
 def test_a_joint_step_runs_every_loss_forward_once():
     model = tiny_model()
     passes = []

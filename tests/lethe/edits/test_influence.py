@@ -45,6 +45,14 @@ def test_one_iteration_is_the_best_multiple_of_the_gradient():
     assert found[0].tolist() == pytest.approx([0.5, 0.5])
 
 
+def test_where_the_curvature_is_the_same_everywhere_the_direction_is_that_of_ascent():
+    # C = 2 I and λ = 1/2: x = g / 2.5, after one iteration as after five.
+    target = torch.tensor([1.0, -2.0, 0.5])
+    for iterations in (1, 5):
+        found = influence.solved(lambda parts: [2 * part for part in parts], cut(target), 0.5, iterations=iterations)
+        torch.testing.assert_close(torch.cat(found), target / 2.5)
+
+
 def test_where_the_curvature_is_negative_at_once_the_direction_is_the_gradient():
     target = [torch.tensor([1.0, 2.0])]
     assert influence.solved(lambda parts: [-parts[0]], target, 0.5, iterations=5)[0].tolist() == [1, 2]

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from lethe import editing
 from lethe.batches import Example
 from lethe.edits import ssu, task_vector
 from lethe.errors import DataError
@@ -93,6 +94,18 @@ def test_a_request_goes_on_from_the_last_and_what_was_removed_stays_in_the_vecto
     alone, _ = edited(tmp_path, first, requests="all")
     assert torch.dot(both - origin, alone - origin) > 0.3 * (alone - origin).square().sum()
     assert not torch.equal(both, alone)
+
+
+def test_two_requests_are_the_negation_of_what_was_learnt_one_after_the_other(tmp_path):
+    # θ_u = θ_o − τ with τ = θ_ft − θ_o, where θ_ft went on from the first request to the second.
+    found, _ = edited(tmp_path, wrong_answer_weight=0.0, gate="none")
+    learnt, origin = tiny_model(), torch.nn.utils.parameters_to_vector(tiny_model().parameters()).detach()
+    for number in range(2):  # clusters alternate
+        given = unlearned.material(learnt, FORGET[number::2], [], tmp_path, fingerprint=f"learnt-{number}")
+        editing.learn(learnt, FORGET[number::2], editing.Fitting(**FITTING), given, phase="learn")
+    vector = torch.nn.utils.parameters_to_vector(learnt.parameters()).detach() - origin
+    torch.testing.assert_close(found, origin - vector, rtol=1e-4, atol=1e-5)
+    assert vector.abs().max() > 1e-3
 
 
 def test_ungated_and_without_wrong_answers_it_is_the_plain_task_vector(tmp_path):
