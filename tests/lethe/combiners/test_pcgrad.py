@@ -132,6 +132,13 @@ def test_epsilon_leaves_part_of_the_conflict_where_the_retain_gradient_is_small(
     assert left[0].tolist() == pytest.approx([-0.5])
 
 
+def test_products_of_half_precision_gradients_are_taken_in_fp32():
+    # ⟨g_f, g_r⟩ = −256 and ‖g_r‖² = 257, which bf16 has not: 256/257 is 255/256 there and not 1: what is left is
+    # −16 + 16 × 255/256 = −1/16, and 255/256.
+    forget, retain = (torch.tensor(numbers, dtype=torch.bfloat16) for numbers in ([-16.0, 0.0], [16.0, 1.0]))
+    assert projected([forget], [retain])[0].tolist() == [-1 / 16, 255 / 256]
+
+
 def test_as_one_vector_products_are_summed_in_fp64():
     # 2²⁵ − 2²⁵ + 5 × 1 − 4.5 = 1/2, no conflict; in fp32 the 1s are lost beside 2²⁵ and −4.5 would be.
     forget = [torch.tensor([number]) for number in (2.0**25, 1.0, 1.0, 1.0, 1.0, 1.0, -(2.0**25), -4.5)]

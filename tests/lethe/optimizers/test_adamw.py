@@ -29,9 +29,10 @@ def test_weight_decay_is_decoupled_from_the_gradient():
 
 
 def test_two_steps_by_hand():
-    # β = (1/2, 1/2), gradients 1 then 0: m̂ = 1 then (1/4)/(3/4) = 1/3; v̂ the same; steps 1 and (1/3)/√(1/3).
-    expected = 5 - 0.01 * (1 + 3**-0.5)
-    assert stepped(5.0, [1.0, 0.0], betas=(0.5, 0.5)) == pytest.approx(expected, rel=1e-6)
+    # β = (1/2, 3/4), gradients 1 then 0: m̂ = 1 then (1/4)/(3/4) = 1/3; v̂ = 1 then (3/16)/(7/16) = 3/7; steps 1 and
+    # (1/3)/√(3/7).
+    expected = 5 - 0.01 * (1 + (1 / 3) / (3 / 7) ** 0.5)
+    assert stepped(5.0, [1.0, 0.0], betas=(0.5, 0.75)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_eps_damps_gradients_smaller_than_itself():

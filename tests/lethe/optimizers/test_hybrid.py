@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from lethe.optimizers import adamw, hybrid
@@ -33,6 +34,19 @@ def test_zeroth_order_steps_have_a_rate_of_their_own():
     course.run(1, 2)
     length = (model.matrix.detach() - before).abs()
     torch.testing.assert_close(length, torch.full_like(length, 1e-3), rtol=1e-3, atol=0.0)
+
+
+def test_a_zeroth_order_step_looks_both_ways_along_each_direction_as_far_as_the_radius():
+    model, lengths, config = Regression(), [], settings(period=1, radius=0.25, directions=3)
+    before = torch.nn.utils.parameters_to_vector(model.moved()).detach()
+
+    def looked(step):
+        lengths.append((torch.nn.utils.parameters_to_vector(model.moved()) - before).norm().item())
+        return 0.0
+
+    model.loss = looked
+    Course(model, hybrid, config).run(1, 2)
+    assert lengths == pytest.approx([0.25] * 2 * 3, rel=1e-5)
 
 
 def test_the_moments_of_one_order_are_left_alone_by_the_other():

@@ -43,11 +43,19 @@ class Walk:
 
 def test_the_first_step_by_hand():
     # m = 0.1 g; H = 0.05 × 8 × ĝ² = 0.4 ĝ²; γ H = 0.016 ĝ².
-    # g = (1, 1, −1), ĝ = (5, 1, 1): γ H = (0.4, 0.016, 0.016), m / γ H = (0.25, 6.25, −6.25), clipped (0.25, 1, −1).
+    # g = (1, 1, −1), ĝ = (5, 1, 2): γ H = (0.4, 0.016, 0.064), m / γ H = (0.25, 6.25, −1.5625), clipped (0.25, 1, −1).
     walk = Walk(torch.zeros(3), settings())
-    numbers = walk.step(0, torch.tensor([1.0, 1.0, -1.0]), torch.tensor([5.0, 1.0, 1.0]))
+    numbers = walk.step(0, torch.tensor([1.0, 1.0, -1.0]), torch.tensor([5.0, 1.0, 2.0]))
     assert walk.parameter.tolist() == pytest.approx([-0.0025, -0.01, 0.01])
     assert numbers["unclipped_fraction"] == pytest.approx(1 / 3)
+
+
+def test_eps_is_the_least_that_a_momentum_is_divided_by_and_is_not_added():
+    # γ H = (0.4, 0.016) as above; with ε = 0.2 the momentum 0.1 is divided by (0.4, 0.2).
+    walk = Walk(torch.zeros(2), settings(eps=0.2))
+    numbers = walk.step(0, torch.ones(2), torch.tensor([5.0, 1.0]))
+    assert walk.parameter.tolist() == pytest.approx([-0.01 * 0.25, -0.01 * 0.5])
+    assert numbers["unclipped_fraction"] == 1
 
 
 def test_the_curvature_is_looked_at_every_so_many_steps():

@@ -45,6 +45,12 @@ def test_the_first_step_from_nothing():
     assert at_threshold[1].item() > -0.01
 
 
+def test_eps_is_added_to_what_the_momentum_is_divided_by():
+    # At g = 0.5: m = 0.095, ρ B h = 10.24 × 0.25 = 2.56; with ε = 2.56 that is 0.095 / 5.12.
+    weights, _, _ = walk(torch.zeros(1), [torch.tensor([0.5])], eps=2.56)
+    assert weights.item() == pytest.approx(-0.01 * 0.095 / 5.12, rel=1e-5)
+
+
 def test_the_momentum_decays_by_the_square_of_its_beta():
     _, state, _ = walk(torch.zeros(1), [torch.ones(1), torch.zeros(1)])
     assert state["momentum"].item() == pytest.approx(0.19 * 0.81)

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from lethe.optimizers import zeroth_order
@@ -24,3 +25,16 @@ def test_its_first_step_is_that_of_adamw_whatever_the_scale_of_the_loss():
         steps.append(model.matrix.detach() - before)
         torch.testing.assert_close(steps[-1].abs(), torch.full_like(before, 1e-2), rtol=1e-3, atol=0.0)
     torch.testing.assert_close(steps[0], steps[1], rtol=1e-3, atol=1e-6)
+
+
+def test_a_step_looks_both_ways_along_each_direction_as_far_as_the_radius():
+    model, lengths = Regression(), []
+    before = torch.nn.utils.parameters_to_vector(model.moved()).detach()
+
+    def looked(step):
+        lengths.append((torch.nn.utils.parameters_to_vector(model.moved()) - before).norm().item())
+        return 0.0
+
+    model.loss = looked
+    Course(model, zeroth_order, CONFIG).run(0, 1)
+    assert lengths == pytest.approx([CONFIG.radius] * 2 * CONFIG.directions, rel=1e-5)
