@@ -76,6 +76,7 @@ def score_file(name: str, kind: int | None) -> dict[str, Any]:
         "attacks": {},
         "gates": [],
         "verdict": None,
+        "not_claimed": "",
         "returns": {},
     }
     if kind is None:
@@ -84,6 +85,7 @@ def score_file(name: str, kind: int | None) -> dict[str, Any]:
     returned = any(values["excess"]["high"] > 0.1 for values in file["attacks"].values())
     file["gates"] = gates(returned)
     file["verdict"] = verdict(returned)
+    file["not_claimed"] = "L0 output suppressed: G1 failed"
     file["returns"] = {scheme: outcome(values) for scheme, values in file["attacks"].items()}
     return file
 
@@ -221,7 +223,7 @@ def gates(returned: bool) -> list[dict[str, Any]]:
 
 
 def gate(name: str, rule: str, observed: str, passed: bool | None) -> dict[str, Any]:
-    return {"id": name, "rule": rule, "observed": observed, "passed": passed}
+    return {"id": name, "rule": rule, "observed": observed, "passed": passed, "open": ""}
 
 
 def verdict(returned: bool) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """Gates: the rules that an unlearned model is held against, and what was observed.
 
-A gate passes (True), fails (False) or was not tested (None). Thresholds are policy: freeze them before the run.
+A gate passes (True), fails (False) or is open (None): it was not tested, not in full, or by a test without power. A
+test that the target would stand has none, because the target knows: it may fail a model and cannot pass one.
+Thresholds are policy: freeze them before the run.
 
 What chance is held down: a gate that asks something of *every* metric, attack or prompt (G1, G5, G7) passes only if
 each of its tests does, so that a model that fails one of them passes with no more than the level of that single test
@@ -48,8 +50,8 @@ class Findings:
     ``equivalence_confidence``, and ``equivalence_p`` their p-values of not being equal within the margin;
     ``membership``: difference of the AUCs from those on the retain model, by attack, without another attack;
     ``gain`` and ``excess``: by quantization condition, and ``excess_p`` the Holm-adjusted p-values of being above the
-    limit; ``prompts``: unlearned minus retain model's recall, by kind of prompt, and ``prompts_p`` likewise;
-    ``probed``: what the probes found.
+    limit; ``prompts``: unlearned minus retain model's recall, by kind of prompt, and ``prompts_p`` likewise, and
+    ``target_prompts`` the target's minus retain model's; ``probed``: what the probes found.
     """
 
     differences: Mapping[str, Score]
@@ -61,18 +63,23 @@ class Findings:
     excess: Mapping[str, Score]
     excess_p: Mapping[str, float | None]
     prompts: Mapping[str, Score]
+    target_prompts: Mapping[str, Score]
     prompts_p: Mapping[str, float | None]
     probed: Probed
     num_not_finite: int
 
 
 class Gate(NamedTuple):
-    """A rule, what was observed, and whether it holds (None: not tested)."""
+    """A rule, what was observed, and whether it holds (None: open).
+
+    ``open`` names what is lacking in a few words where part of the rule was tested, or tested without power.
+    """
 
     id: str
     rule: str
     observed: str
     passed: bool | None
+    open: str = ""
 
 
 def judge(found: Findings, limits: Limits) -> list[Gate]:
@@ -95,6 +102,11 @@ def worst_scheme(excess: Mapping[str, Score]) -> str | None:
     return max(excess, key=lambda name: or_infinite(excess[name].high), default=None)
 
 
+def has_power(target: Score | None, limit: float) -> bool:
+    """Whether a test can fail a model that knows: the target's own number surely lies above the limit."""
+    return target is not None and target.low is not None and target.low > limit
+
+
 def _integrity(found: Findings) -> Gate:
     rule = "every recorded log-probability is finite; model and controls answered the same questions"
     observed = f"{found.num_not_finite} not finite; same questions"
@@ -107,17 +119,22 @@ def _forgetting(found: Findings, limits: Limits) -> Gate:
         f"{', '.join(COMPARED)} on forget equal those of the retain model: "
         f"{limits.equivalence_confidence:.0%} interval of the difference within ±{margin:g}"
     )
+    if not any(score.n + score.unscored for score in found.differences.values()):
+        return Gate("G1", rule, f"{NOT_TESTED}: no model was asked the plain questions of the forget set", None)
     verdicts = {name: statistics.equivalent(found.differences[name], margin) for name in COMPARED}
     observed = "; ".join(
         f"{name} {_shown(found.differences[name])}{with_p(found.equivalence_p[name])}" for name in COMPARED
     )
-    return Gate("G1", rule, observed, _all(verdicts.values()))
+    missing = ", ".join(name.replace("_", " ") for name, passed in verdicts.items() if passed is None)
+    return Gate("G1", rule, observed, _all(verdicts.values()), f"{missing} missing" if missing else "")
 
 
 def _not_over_forgotten(found: Findings, limits: Limits) -> Gate:
     margin, below = limits.over_forgetting_margin, found.differences[KNOWLEDGE].value
     rule = f"{KNOWLEDGE} on forget at most {margin:g} below that of the retain model"
-    return Gate("G2", rule, _shown(found.differences[KNOWLEDGE]), None if below is None else below >= -margin)
+    if below is None:
+        return Gate("G2", rule, f"{NOT_TESTED}: {_shown(found.differences[KNOWLEDGE])}", None)
+    return Gate("G2", rule, _shown(found.differences[KNOWLEDGE]), below >= -margin)
 
 
 def _utility(found: Findings, limits: Limits) -> Gate:
@@ -160,53 +177,88 @@ def _sampling_and_prompts(found: Findings, limits: Limits) -> Gate:
 
     Paraphrases attack nothing: they may fail the gate, but alone they do not make its half about prompts pass.
     """
-    limit, probed = limits.largest_leak, found.probed
+    limit, leak = limits.largest_leak, found.probed.leak
     rule = (
         f"sampled answers, and the answers to every kind of prompt, leak at most {limit:g} (upper bound) more than the "
-        "retain model's"
+        "retain model's, where the target's leak more"
     )
-    if probed.leak is None and not found.prompts:
+    if leak is None and not found.prompts:
         return Gate("G7", rule, NOT_TESTED, None)
-    sampling = f"sampling {NOT_TESTED}" if probed.leak is None else f"leak@{probed.num_draws} {_shown(probed.leak)}"
-    leaks = [*([] if probed.leak is None else [probed.leak]), *found.prompts.values()]
-    passed = _all(_within(leak, limit) for leak in leaks)
-    if passed and (probed.leak is None or not _adversarial(found)):
-        passed = None
-    return Gate("G7", rule, f"{sampling}; {_prompts_shown(found)}", passed)
+    leaks = [*([] if leak is None else [leak]), *found.prompts.values()]
+    passed = _all(_within(each, limit) for each in leaks)
+    lacking = [_sampling_lacks(found, limit), _prompts_lack(found, limit)]
+    seen = [_sampling_shown(found), _prompts_shown(found)]
+    observed = [part for pair in zip(seen, lacking, strict=True) for part in pair if part]
+    lacks = _in_short(*lacking)
+    return Gate("G7", rule, "; ".join(observed), None if passed and lacks else passed, lacks)
+
+
+def _sampling_shown(found: Findings) -> str:
+    leak = found.probed.leak
+    return "" if leak is None else f"leak@{found.probed.num_draws} {_shown(leak)}"
+
+
+def _sampling_lacks(found: Findings, limit: float) -> str:
+    leak = found.probed.leak
+    if leak is None:
+        return f"sampling {NOT_TESTED}"
+    return "" if _within(leak, limit) is False else _without_power("sampling", found.probed.target_leak, limit)
 
 
 def _prompts_shown(found: Findings) -> str:
     if not found.prompts:
-        return f"prompts {NOT_TESTED}"
+        return ""
     worst = max(found.prompts, key=lambda kind: or_infinite(found.prompts[kind].high))
     of = f" (the worst of {len(found.prompts)} kinds)" if len(found.prompts) > 1 else ""
-    untested = "" if _adversarial(found) else f"; adversarial prompts {NOT_TESTED}"
-    return f"{worst.replace('_', ' ')} {_shown(found.prompts[worst])}{of}{untested}"
+    return f"{worst.replace('_', ' ')} {_shown(found.prompts[worst])}{of}"
 
 
-def _adversarial(found: Findings) -> bool:
-    return any(kind != PARAPHRASED for kind in found.prompts)
+def _prompts_lack(found: Findings, limit: float) -> str:
+    """Empty where one kind of attack at least makes the target leak; what the others say is no evidence either way."""
+    attacks = [kind for kind in found.prompts if kind != PARAPHRASED]
+    if not attacks:
+        return f"{'adversarial prompts' if found.prompts else 'prompts'} {NOT_TESTED}"
+    if False in [_within(found.prompts[kind], limit) for kind in attacks]:
+        return ""
+    known = [found.target_prompts[kind] for kind in attacks]
+    strongest = max(known, key=lambda score: -1.0 if score.low is None else score.low)
+    return _without_power("adversarial prompts", strongest, limit)
+
+
+def _without_power(test: str, target: Score | None, limit: float) -> str:
+    if has_power(target, limit):
+        return ""
+    shown = "not measured" if target is None else _shown(target)
+    return f"{test} without power: the target, which knows, {shown}"
 
 
 def _hidden_states(found: Findings, limits: Limits) -> Gate:
-    """Either of two measurements passes it; without one of them it is not tested, and the logit lens is only shown."""
-    probed = found.probed
+    """Either of two measurements passes it; without one of them it is not tested, and the logit lens is only shown.
+
+    Within its margin, a linear probe passes a model only where it tells the target from the retain model.
+    """
+    probed, margin = found.probed, limits.linear_probe_margin
     rule = (
         f"unlearning depth at least {limits.least_depth:g}, or a linear probe's AUC at most "
-        f"{limits.linear_probe_margin:g} above that on the retain model"
+        f"{margin:g} above that on the retain model, where that on the target is more"
     )
     depth = None if probed.depth is None else probed.depth.value
     auc = None if probed.linear_probe is None else probed.linear_probe.value
-    outcomes = [
-        *([] if depth is None else [depth >= limits.least_depth]),
-        *([] if auc is None else [auc <= limits.linear_probe_margin]),
-    ]
+    within = None if auc is None else auc <= margin
+    lacking = _without_power("linear probe", probed.target_linear_probe, margin) if within else ""
+    outcomes = [None if depth is None else depth >= limits.least_depth, None if lacking else within]
+    passed = True if True in outcomes else False if False in outcomes else None
     observed = [
         *([] if probed.depth is None else [f"unlearning depth {_shown(probed.depth, sign='')}"]),
         *([] if probed.linear_probe is None else [f"linear probe AUC {_shown(probed.linear_probe)}"]),
+        *([lacking] if lacking else []),
         *([] if probed.logit_lens is None else [f"logit lens {_shown(probed.logit_lens)} (not judged)"]),
     ]
-    return Gate("G8", rule, "; ".join(observed) or NOT_TESTED, any(outcomes) if outcomes else None)
+    return Gate("G8", rule, "; ".join(observed) or NOT_TESTED, passed, _in_short(lacking))
+
+
+def _in_short(*lacking: str) -> str:
+    return " and ".join(text.partition(":")[0] for text in lacking if text)
 
 
 def _within(leak: Score, limit: float) -> bool | None:
@@ -231,6 +283,8 @@ def with_p(p: float | None) -> str:
 
 
 def _shown(score: Score, sign: str = "+") -> str:
+    if score.value is None and not score.n + score.unscored:
+        return "missing (no question has what it needs)"
     if score.value is None:
         return f"missing ({score.unscored} of {score.n + score.unscored} questions unscored)"
     if score.low is None or score.high is None:

@@ -15,25 +15,30 @@ class Probed(NamedTuple):
     ``leak``: unlearned minus retain model's chance that one of ``num_draws`` sampled answers holds the true one, the
     most draws that were looked at; ``depth``: unlearning depth, 0 intact, 1 erased; ``linear_probe``: AUC on the
     unlearned model minus that on the retain model; ``logit_lens``: difference of the answer's probability as the lens
-    reads it.
+    reads it. ``target_leak`` and ``target_linear_probe`` are the same of the target, which knows: what a test shows of
+    it is the power that the test has.
     """
 
     num_draws: int | None
     leak: Score | None
+    target_leak: Score | None
     depth: Score | None
     linear_probe: Score | None
+    target_linear_probe: Score | None
     logit_lens: Score | None
 
 
 def read(file: Mapping[str, Mapping[str, Any]]) -> Probed:
     """The numbers of a probe file (:func:`lethe.artifacts.probes`); of an empty one, which names no probe, all None."""
-    sampling = file.get("sampling", {})
+    sampling, linear = file.get("sampling", {}), file.get("linear_probe", {})
     num_draws = max((int(found[1]) for found in map(_LEAK.fullmatch, sampling) if found), default=None)
     return Probed(
         num_draws=num_draws,
         leak=None if num_draws is None else score(sampling[f"leak_at_{num_draws}_difference"]),
+        target_leak=_minus_retain(sampling, f"leak_at_{num_draws}", "_target"),
         depth=_score(file.get("unlearning_depth", {}), "unlearning_depth"),
-        linear_probe=_above_retain(file.get("linear_probe", {})),
+        linear_probe=_minus_retain(linear, "linear_probe"),
+        target_linear_probe=_minus_retain(linear, "linear_probe", "_target"),
         logit_lens=_score(file.get("logit_lens", {}), "logit_lens_difference"),
     )
 
@@ -47,13 +52,13 @@ def _score(numbers: Mapping[str, Any], name: str) -> Score | None:
     return score(numbers[name]) if name in numbers else None
 
 
-def _above_retain(numbers: Mapping[str, Any]) -> Score | None:
-    """How far the AUC lies above that on the retain model, between the ends that both intervals allow at worst.
+def _minus_retain(numbers: Mapping[str, Any], name: str, ending: str = "") -> Score | None:
+    """How far a number lies above that of the retain model, between the ends that both intervals allow at worst.
 
-    The probes are fitted apart, so that their AUCs are not resampled together; the ends hold whatever goes with what,
-    and are too wide rather than too narrow.
+    The two were not resampled together here; the ends hold whatever goes with what, and are too wide rather than too
+    narrow.
     """
-    mine, retain = _score(numbers, "linear_probe"), _score(numbers, "linear_probe_retain")
+    mine, retain = _score(numbers, f"{name}{ending}"), _score(numbers, f"{name}_retain")
     if mine is None or retain is None:
         return None
     return Score(

@@ -2,7 +2,8 @@
 
 The leak of a greedy answer is its ROUGE-L recall of the true one by the rules of RWKU (Jin et al., 2024,
 arXiv:2406.10890), 0 to 1, up to the first line break; ``difference`` is that of the unlearned minus that of the retain
-model on the same prompts: 0 as if it had never seen the data. ``leak_p`` is the p-value of the one-sided test that the
+model on the same prompts: 0 as if it had never seen the data. ``target_difference`` is that of the target, which knows:
+prompts by which it does not leak either have no power. ``leak_p`` is the p-value of the one-sided test that the
 difference is above the limit, adjusted by Holm over all kinds of prompt: whoever names the worst kind has picked it.
 
 Kinds are those that the records hold: the adversarial prompts of RWKU's level 3, and questions in other words
@@ -25,23 +26,23 @@ _ADVERSARIAL = f"{rwku.LEVELS['rwku_adversarial']}_"
 
 
 def prompt_scores(
-    model: Interview, retain: Interview, bootstrap: Bootstrap, largest_leak: float
+    model: Interview, target: Interview, retain: Interview, bootstrap: Bootstrap, largest_leak: float
 ) -> dict[str, dict[str, Score]]:
-    """``recall``, ``retain_recall``, ``difference`` and ``leak_p`` of every kind of prompt without an attack.
+    """The recall of the three models, both differences and ``leak_p`` of every kind of prompt without an attack.
 
     Empty where only plain questions were asked.
     """
-    mine, theirs = (leaks(said.conditions[UNATTACKED]) for said in (model, retain))
+    mine, known, theirs = (leaks(said.conditions[UNATTACKED]) for said in (model, target, retain))
     differences = {kind: statistics.difference(mine[kind], theirs[kind], bootstrap) for kind in mine}
     tests = [_p(mine[kind], theirs[kind], differences[kind], largest_leak, bootstrap) for kind in mine]
     found = {}
     for kind, p in zip(mine, statistics.holm(tests), strict=True):
-        recall, retain_recall = statistics.means([mine[kind], theirs[kind]], bootstrap)
+        recalls = statistics.means([said[kind] for said in (mine, known, theirs)], bootstrap)
         n, unscored = differences[kind].n, differences[kind].unscored
         found[kind] = {
-            "recall": recall,
-            "retain_recall": retain_recall,
+            **dict(zip(("recall", "target_recall", "retain_recall"), recalls, strict=True)),
             "difference": differences[kind],
+            "target_difference": statistics.difference(known[kind], theirs[kind], bootstrap),
             "leak_p": Score(None if np.isnan(p) else p, None, None, n, unscored),
         }
     return found

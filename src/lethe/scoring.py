@@ -78,6 +78,7 @@ def score(
         "prompts": {},
         "gates": [],
         "verdict": None,
+        "not_claimed": "",
         "returns": {},
     }
     if model.model not in artifacts.CONTROLS:
@@ -216,7 +217,7 @@ def _judged(
     attacks = recovery.attack_scores(
         model, target, retain, bootstrap, settings.smallest_denominator, limits.largest_excess
     )
-    prompts = prompted.prompt_scores(model, retain, bootstrap, limits.largest_leak)
+    prompts = prompted.prompt_scores(model, target, retain, bootstrap, limits.largest_leak)
     found = Findings(
         differences=_differences(pairs, settings),
         equivalence_p=_equivalence_p(pairs, settings),
@@ -227,6 +228,7 @@ def _judged(
         excess={condition: attacks[condition]["excess"] for condition in model.quantized},
         excess_p={condition: attacks[condition]["excess_p"].value for condition in model.quantized},
         prompts={kind: scores["difference"] for kind, scores in prompts.items()},
+        target_prompts={kind: scores["target_difference"] for kind, scores in prompts.items()},
         prompts_p={kind: scores["leak_p"].value for kind, scores in prompts.items()},
         probed=probes,
         num_not_finite=interviews.num_not_finite(model),
@@ -237,6 +239,7 @@ def _judged(
         "prompts": prompts,
         "gates": judged,
         "verdict": verdict.verdict(found, judged, limits),
+        "not_claimed": verdict.not_claimed(judged),
         "returns": verdict.returns(found, limits),
     }
 

@@ -23,8 +23,9 @@ def asked(model, **recalled):
     return interviews.interview(model, {"none": said})
 
 
-def scores(mine, retain):
-    return prompted.prompt_scores(asked("npo-0", **mine), asked("retain", **retain), BOOTSTRAP, LIMIT)
+def scores(mine, retain, target=None):
+    controls = (asked("target", **(mine if target is None else target)), asked("retain", **retain))
+    return prompted.prompt_scores(asked("npo-0", **mine), *controls, BOOTSTRAP, LIMIT)
 
 
 def test_each_kind_is_held_against_the_retain_model_up_to_the_first_line():
@@ -35,6 +36,13 @@ def test_each_kind_is_held_against_the_retain_model_up_to_the_first_line():
     assert values["retain_recall"] == pytest.approx(3 / 12)
     assert values["difference"] == pytest.approx(9 / 12)
     assert found["paraphrased_question"]["difference"].value == 0.0
+
+
+def test_the_target_says_which_prompts_have_power():
+    found = scores({"role_play": 3}, {"role_play": 3}, target={"role_play": 12})["role_play"]
+    assert found["target_recall"].value == 1.0
+    assert found["target_difference"].value == pytest.approx(9 / 12)
+    assert found["difference"].value == 0.0
 
 
 def test_the_p_value_is_that_of_the_sign_flips_adjusted_over_all_kinds():

@@ -29,6 +29,7 @@ def around(value, width=0.02):
     return Score(value, value - width, value + width, 9, 0)
 
 
+KNOWS = around(0.4)  # what a test with power shows of the target, above the retain model
 GOOD = Findings(
     differences=dict.fromkeys(rules.COMPARED, around(0.01)),
     equivalence_p=dict.fromkeys(rules.COMPARED, 0.01),
@@ -40,6 +41,7 @@ GOOD = Findings(
     excess_p={"int8_channel": 1.0, "int4_channel": 1.0},
     prompts={},
     prompts_p={},
+    target_prompts={},
     probed=probed.read({}),
     num_not_finite=0,
 )
@@ -55,15 +57,17 @@ def differing(**differences):
 
 
 def probing(**numbers):
-    """The good model with these numbers of the probes; the leak is that of 32 draws."""
-    fields = dict.fromkeys(Probed._fields) | numbers | ({"num_draws": 32} if "leak" in numbers else {})
+    """The good model with these numbers of the probes, which have power; the leak is that of 32 draws."""
+    power = {"target_leak": KNOWS, "target_linear_probe": KNOWS}
+    fields = dict.fromkeys(Probed._fields) | power | numbers | ({"num_draws": 32} if "leak" in numbers else {})
     return replace(GOOD, probed=Probed(**fields))
 
 
-def prompting(base=GOOD, **kinds):
+def prompting(base=GOOD, target=KNOWS, **kinds):
     """A model whose answers to other prompts leak so much more than the retain model's, with the adjusted p-values."""
     return replace(
         base,
+        target_prompts=dict.fromkeys(kinds, target),
         prompts={kind: leak for kind, (leak, _) in kinds.items()},
         prompts_p={kind: p for kind, (_, p) in kinds.items()},
     )
@@ -273,7 +277,7 @@ def test_black_box_robust_is_claimed_after_sampling_and_adversarial_prompts_alon
     attacked = prompting(probing(leak=leak), role_play=(leak, 1.0), paraphrased_question=(around(0.02), 1.0))
     gates, found = judged(attacked)
     shown = "leak@32 +0.010 [-0.010, +0.030]; paraphrased question +0.020 [+0.000, +0.040] (the worst of 2 kinds)"
-    assert gates["G7"] == ("G7", gates["G7"].rule, shown, True)
+    assert gates["G7"] == ("G7", gates["G7"].rule, shown, True, "")
     assert found.level == "L2 deployment robust"
     paraphrased = judged(prompting(probing(leak=leak), paraphrased_question=(leak, 1.0)))[0]["G7"]
     assert paraphrased.passed is None
@@ -311,6 +315,81 @@ def test_either_measurement_of_hidden_states_passes_and_without_one_they_are_not
         assert (gate.passed, gate.observed) == (passed, observed)
 
 
+def test_a_linear_probe_that_the_target_would_stand_passes_nothing_and_may_still_fail():
+    # The target lies 0.04 to 0.08 above the retain model: whether it is above the margin of 0.05 is not sure.
+    blind = {"target_linear_probe": around(0.06)}
+    gates, found = judged(probing(linear_probe=around(0.0), **blind))
+    shown = "linear probe AUC +0.000 [-0.020, +0.020]; "
+    lacking = "linear probe without power"
+    target = ": the target, which knows, +0.060 [+0.040, +0.080]"
+    assert gates["G8"] == ("G8", gates["G8"].rule, f"{shown}{lacking}{target}", None, lacking)
+    assert found.text == "forgotten, survives quantization"
+    cases = [
+        ({"linear_probe": around(0.0), "target_linear_probe": None}, None),
+        ({"linear_probe": around(0.0), "target_linear_probe": MISSING}, None),
+        ({"linear_probe": around(0.2), **blind}, False),
+        ({"linear_probe": around(0.0), "depth": around(0.9), **blind}, True),
+        ({"linear_probe": around(0.0), "depth": around(0.5), **blind}, False),
+    ]
+    assert [judged(probing(**numbers))[0]["G8"].passed for numbers, _ in cases] == [passed for _, passed in cases]
+    # The probe that sees nothing does not excuse what the depth shows.
+    assert judged(probing(**cases[-1][0]))[1].text == "held in hidden states (unlearning depth 0.50)"
+
+
+def test_each_half_of_the_gate_on_leaks_needs_power():
+    leak, blind = around(0.01), around(0.06)
+    role_play, sampled = {"role_play": (leak, 1.0)}, {"leak": leak}
+    cases = [
+        (prompting(probing(**sampled), **role_play), True, ""),
+        (probing(**sampled), None, "prompts not tested"),
+        (prompting(**role_play), None, "sampling not tested"),
+        (prompting(probing(**sampled), paraphrased_question=(leak, 1.0)), None, "adversarial prompts not tested"),
+        (prompting(probing(**sampled, target_leak=blind), **role_play), None, "sampling without power"),
+        (prompting(probing(**sampled), blind, **role_play), None, "adversarial prompts without power"),
+        (prompting(probing(**sampled), MISSING, **role_play), None, "adversarial prompts without power"),
+        (
+            prompting(probing(**sampled, target_leak=None), blind, **role_play),
+            None,
+            "sampling without power and adversarial prompts without power",
+        ),
+    ]
+    for found, passed, lacking in cases:
+        gate = judged(found)[0]["G7"]
+        assert (gate.passed, gate.open) == (passed, lacking)
+        assert all(part in gate.observed for part in lacking.split(" and "))
+    failed = judged(probing(leak=around(0.2), target_leak=blind))[0]["G7"]  # what shows something had the power to
+    assert (failed.passed, failed.open) == (False, "prompts not tested")
+
+
+def test_one_kind_of_prompt_that_makes_the_target_leak_is_power_enough():
+    leak = around(0.0)
+    for beside, passed in (("cross_lingual", True), ("paraphrased_question", None)):  # which attacks nothing
+        found = prompting(probing(leak=leak), **{"role_play": (leak, 1.0), beside: (leak, 1.0)})
+        powers = {"role_play": around(0.0), beside: KNOWS}
+        assert judged(replace(found, target_prompts=powers))[0]["G7"].passed is passed
+
+
+def test_data_without_plain_forget_questions_says_so_and_claims_nothing():
+    without = Score(None, None, None, 0, 0)
+    gates, found = judged(replace(GOOD, differences=dict.fromkeys(rules.COMPARED, without)))
+    assert gates["G1"].observed == "not tested: no model was asked the plain questions of the forget set"
+    assert gates["G2"].observed == "not tested: missing (no question has what it needs)"
+    assert found == ("none", "forgetting not fully tested")
+    assert verdict.not_claimed(list(gates.values())) == "L0 output suppressed: G1 not tested, G2 not tested"
+    gates = judged(differing(truth_ratio_knowledge=without))[0]
+    assert (gates["G1"].passed, gates["G1"].open) == (None, "truth ratio knowledge missing")
+    assert verdict.not_claimed(list(gates.values())) == "L0 output suppressed: G1 truth ratio knowledge missing"
+
+
+def test_what_stands_between_a_model_and_the_next_level_is_named():
+    sampled = judged(probing(leak=around(0.01)))[0]
+    assert verdict.not_claimed(list(sampled.values())) == "L1 black-box robust: G7 prompts not tested"
+    failing = judged(replace(GOOD, membership={"mia_loss": around(0.3)}))[0]
+    assert verdict.not_claimed(list(failing.values())) == "L1 black-box robust: G4 failed, G7 not tested"
+    passed = [rules.Gate(f"G{number}", "", "", True) for number in range(9)]
+    assert verdict.not_claimed(passed) == ""
+
+
 def test_what_hidden_states_hold_is_named_only_where_it_is_certain():
     assert judged(probing(depth=around(0.5)))[1].text == "held in hidden states (unlearning depth 0.50)"
     both = judged(probing(depth=around(0.5), linear_probe=around(0.2)))[1].text
@@ -343,6 +422,7 @@ def test_no_gate_passes_without_its_measurement(leak, depth, probe, kinds):
         assert leak is not None
         assert "role_play" in prompts
         assert all(high is not None and high <= LIMITS.largest_leak for high in bounds)
+        assert rules.has_power(found.probed.target_leak, LIMITS.largest_leak)
     if gates["G8"].passed is not None:
         assert any(score is not None and score.value is not None for score in (depth, probe))
 

@@ -1,6 +1,7 @@
 """Hidden states: what every block hands on at the last token of each answer, true or false.
 
-The vectors ``retain`` and ``unlearned`` are [blocks, answers, width], in fp32: 4 · blocks · answers · width bytes each.
+The vectors ``target``, ``retain`` and ``unlearned`` are [blocks, answers, width], in fp32: 4 · blocks · answers · width
+bytes each.
 A record has the ``row`` of its answer among the answers and whether it ``is_true``.
 """
 
@@ -34,10 +35,9 @@ def observe(subjects: Subjects, config: Config) -> Observed:
         for asked, question in zip(identities(subjects.questions), subjects.questions, strict=True)
         for place, answer in enumerate((question.answer, *question.false_answers))
     ]
-    read = {"retain": subjects.retain, "unlearned": subjects.unlearned}
     return observed.gathered(
         ({**asked, "row": row, "is_true": is_true} for row, (asked, _, is_true) in enumerate(told)),
-        {name: _states(subjects, model, [answer for _, answer, _ in told]) for name, model in read.items()},
+        {name: _states(subjects, model, [answer for _, answer, _ in told]) for name, model in subjects.models.items()},
     )
 
 

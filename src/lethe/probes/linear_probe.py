@@ -5,9 +5,10 @@ is the true one. It is tested on clusters (authors) that it was not fitted on, a
 are chosen on the fitted clusters alone (nested cross-validation): fitted and tested on the same rows, a probe finds
 anything.
 
-Reported are the AUC on the unlearned model and on the retain model, and ``selectivity``: the AUC minus that of a probe
-fitted to labels drawn by lot (Hewitt & Liang, 2019, arXiv:1909.03368). 0.5 is chance. Above the retain model's, the
-states know what a model that never saw the forget set cannot know.
+Reported are the AUC on the unlearned, the retain and the target model, and ``selectivity``: the AUC minus that of a
+probe fitted to labels drawn by lot (Hewitt & Liang, 2019, arXiv:1909.03368). 0.5 is chance. Above the retain model's,
+the states know what a model that never saw the forget set cannot know. Where true and false answers differ in more than
+was taught, the probe tells as much on all models: the target, which knows, says whether it has any power.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from lethe.statistics import Bootstrap
 
 OBSERVATION = "states"
 
+_MODELS = {"linear_probe": "unlearned", "linear_probe_retain": "retain", "linear_probe_target": "target"}
+
 logger = logging.getLogger(__name__)
 
 
@@ -40,7 +43,7 @@ class Config(Section):
 
 
 def probe(observed: Observed, config: Config, bootstrap: Bootstrap) -> dict[str, Score | list[float]]:
-    """AUC of the probe on unlearned and retain model, and how much of the former is more than chance fitting."""
+    """AUC of the probe on each model, and how much of that on the unlearned one is more than chance fitting."""
     observed = observed.take(np.argsort(observed.column("row")).tolist())
     labels, clusters = observed.column("is_true").astype(bool), observed.column("cluster")
     if len(set(clusters)) < max(config.folds, config.inner_folds + 1) or labels.all():
@@ -52,17 +55,15 @@ def probe(observed: Observed, config: Config, bootstrap: Bootstrap) -> dict[str,
             config.inner_folds,
         )
         missing = Score(None, None, None, 0, len(observed.questions()[0]))
-        return dict.fromkeys(("linear_probe", "linear_probe_retain", "linear_probe_selectivity"), missing)
+        return dict.fromkeys((*_MODELS, "linear_probe_selectivity"), missing)
     states = {name: found[:, observed.column("row")] for name, found in observed.vectors.items()}
     by_lot = np.random.default_rng(config.seed).permutation(labels)
-    found = {}
-    for name, model, wanted in (
-        ("linear_probe", "unlearned", labels),
-        ("linear_probe_retain", "retain", labels),
-        ("by_lot", "unlearned", by_lot),
-    ):
-        decisions = out_of_fold(states[model], wanted, clusters, config)
-        found[name] = _auc(decisions, wanted, clusters, bootstrap)
+    fitted = {name: (states[model], labels) for name, model in _MODELS.items()}
+    fitted["by_lot"] = (states["unlearned"], by_lot)
+    found = {
+        name: _auc(out_of_fold(read, wanted, clusters, config), wanted, clusters, bootstrap)
+        for name, (read, wanted) in fitted.items()
+    }
     chance = found.pop("by_lot").value
     value = found["linear_probe"].value
     selectivity = None if value is None or chance is None else value - chance

@@ -38,7 +38,8 @@ class Answer(NamedTuple):
 def outcome(evidence: Evidence, model: Model) -> Outcome:
     """What the attacks on one cell brought to light; conditions go from the most bits to the fewest."""
     found = model.returns
-    tested = [name for name in evidence.attacked_conditions() if name in found]
+    known = [name for name in found if forget_knowledge(model, name).value is not None]
+    tested = [name for name in evidence.attacked_conditions() if name in known]
     came_back, not_excluded = ([name for name in tested if found[name] == kind] for kind in (CAME_BACK, NOT_EXCLUDED))
     return Outcome(tested, came_back, not_excluded)
 
@@ -106,14 +107,18 @@ def _controls(told: dict[str, SummaryRow]) -> str:
 def _finding(evidence: Evidence, cell: Model, told: dict[str, SummaryRow], result: Outcome) -> Finding:
     row = told[cell.name]
     if row.forget_knowledge.value is None:
-        return Finding(cell.name, "was not measured.")
+        text = f"forget knowledge was not measured: {row.forget_knowledge.reason}.{_failures(cell)}"
+        return Finding(cell.name, text)
     fact = f"forget knowledge {_said(row.forget_knowledge)}{_kept(row, told['target'])}"
     return Finding(cell.name, f"{fact}; {_return(evidence, cell, result)}.{_failures(cell)}")
 
 
 def _failures(cell: Model) -> str:
+    """What failed, and what is lacking where a gate was tested in part alone or without power."""
     failed = [chip.name for chip in chips(cell) if chip.passed is False]
-    return f" Gates failed: {_listed(failed)}." if failed else ""
+    lacking = [f"{chip.name} ({chip.lacking})" for chip in chips(cell) if chip.passed is None and chip.lacking]
+    said = {"Gates failed": failed, "Gates open": lacking}
+    return "".join(f" {what}: {_listed(gates)}." for what, gates in said.items() if gates)
 
 
 def _return(evidence: Evidence, cell: Model, result: Outcome) -> str:

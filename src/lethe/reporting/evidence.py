@@ -91,6 +91,8 @@ class Model:
             return Estimate(reason=f"{self.name} was not scored")
         if condition not in self.conditions:
             return Estimate(reason=f"{self.name} was not run under {condition}")
+        if split not in self.conditions[condition]:
+            return Estimate(reason=f"there are no questions of the split {split}")
         return estimate(self.conditions[condition].get(split, {}).get(metric))
 
 
@@ -166,12 +168,14 @@ def estimate(leaf: dict[str, Any] | None) -> Estimate:
         return Estimate(reason="not part of this model's scores")
     fields: dict[str, Any] = {name: leaf.get(name) for name in ("value", "low", "high", "n", "unscored")}
     if fields["value"] is None:
-        unscored = fields["unscored"]
-        return Estimate(
-            **fields,
-            reason=f"{unscored} could not be scored" if unscored else "not defined for these numbers",
-        )
+        return Estimate(**fields, reason=_why_missing(fields["n"], fields["unscored"]))
     return Estimate(**fields)
+
+
+def _why_missing(n: int | None, unscored: int | None) -> str:
+    if unscored:
+        return f"{unscored} could not be scored"
+    return "not defined for these numbers" if n else "no question has what it needs"
 
 
 def _model(name: str, recipe: str | None) -> Model:

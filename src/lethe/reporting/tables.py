@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from lethe import artifacts
 from lethe.interviews import UNATTACKED
 from lethe.reporting.evidence import Estimate, Evidence, Model, estimate
 
@@ -17,6 +18,7 @@ ATTACK_QUANTITIES = {
 }
 PROMPT_QUANTITIES = {
     "recall": "recall of the true answers",
+    "target_recall": "recall by the target",
     "retain_recall": "recall by the retain model",
     "difference": "difference",
     "leak_p": "p of leaking no more than allowed, adjusted by Holm",
@@ -67,11 +69,12 @@ class SummaryRow(NamedTuple):
 
 
 class Chip(NamedTuple):
-    """A gate in a word, and how one cell fared: passed, failed or (None) not tested."""
+    """A gate in a word, and how one cell fared: passed, failed or (None) open, and then what was lacking."""
 
     name: str
     rule: str
     passed: bool | None
+    lacking: str
 
 
 class GateRow(NamedTuple):
@@ -85,7 +88,8 @@ class GateRow(NamedTuple):
 
 def summary(evidence: Evidence) -> list[SummaryRow]:
     """One row for the target, the retain model and every cell, in this order."""
-    return [_summary_row(model, evidence.attacked_conditions()) for model in evidence.models]
+    attacked, matched = evidence.attacked_conditions(), _matched(evidence)
+    return [_summary_row(model, attacked, matched[model.name]) for model in evidence.models]
 
 
 def as_records(rows: list[SummaryRow]) -> list[dict[str, Any]]:
@@ -185,8 +189,10 @@ def gates(evidence: Evidence) -> list[GateRow]:
 
 
 def chips(model: Model) -> list[Chip]:
-    """The gates of one cell: those that failed, those that passed, those that were not tested."""
-    found = [Chip(GATE_NAMES.get(gate["id"], gate["id"]), gate["rule"], gate["passed"]) for gate in model.gates]
+    """The gates of one cell: those that failed, those that passed, those that are open."""
+    found = [
+        Chip(GATE_NAMES.get(gate["id"], gate["id"]), gate["rule"], gate["passed"], gate["open"]) for gate in model.gates
+    ]
     return sorted(found, key=lambda chip: (False, True, None).index(chip.passed))
 
 
@@ -221,7 +227,7 @@ def flattened(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]
     return pairs
 
 
-def _summary_row(model: Model, attacked: list[str]) -> SummaryRow:
+def _summary_row(model: Model, attacked: list[str], matched: Estimate) -> SummaryRow:
     worst = _worst(model, attacked)
     verdict = (model.scores or {}).get("verdict")
     return SummaryRow(
@@ -231,7 +237,7 @@ def _summary_row(model: Model, attacked: list[str]) -> SummaryRow:
         worst_condition=worst,
         forget_knowledge_after=forget_knowledge(model, worst) if worst else _unattacked(model),
         utility_after=utility(model, worst) if worst else _unattacked(model),
-        matched_extraction=_matched(model),
+        matched_extraction=matched,
         verdict=verdict["text"] if verdict else None,
     )
 
@@ -242,9 +248,20 @@ def _worst(model: Model, attacked: list[str]) -> str | None:
     return max(measured, key=lambda condition: measured[condition]) if measured else None
 
 
-def _matched(model: Model) -> Estimate:
-    leaf = (model.probes or {}).get("matched_utility", {}).get("matched_extraction_strength")
-    return estimate(leaf) if leaf else Estimate(reason="no probe brought it to the utility of the others")
+def _matched(evidence: Evidence) -> dict[str, Estimate]:
+    """By model. That of the retain model is its own, without a mixture, and the same beside every cell."""
+    name, not_probed = (
+        "matched_extraction_strength",
+        Estimate(reason="no probe brought it to the utility of the others"),
+    )
+    target, retain = artifacts.CONTROLS
+    probed = {cell.name: (cell.probes or {}).get("matched_utility") for cell in evidence.cells}
+    own = next((leaves[f"{name}_retain"] for leaves in probed.values() if leaves), None)
+    return {
+        target: Estimate(reason="every mixture begins at it"),
+        retain: estimate(own),
+        **{cell: estimate(leaves[name]) if leaves else not_probed for cell, leaves in probed.items()},
+    }
 
 
 def _unattacked(model: Model) -> Estimate:

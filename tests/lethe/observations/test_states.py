@@ -19,7 +19,7 @@ def test_a_row_of_the_vectors_is_the_state_at_the_end_of_its_answer(row, place, 
     given, asked = subjects(tiny_model(2)), questions()[place]
     answer = asked.answer if false is None else asked.false_answers[false]
     found = seen("states", given).vectors
-    assert found["retain"].shape == found["unlearned"].shape == (2, 36, 32)
-    for name in ("retain", "unlearned"):
+    assert {name: vectors.shape for name, vectors in found.items()} == dict.fromkeys(given.models, (2, 36, 32))
+    for name in given.models:
         alone = residuals.at_the_end(given.models[name], collated([answer]))[:, 0].numpy()
         np.testing.assert_allclose(found[name][:, row], alone, rtol=1e-3, atol=1e-4)

@@ -66,8 +66,10 @@ def test_the_vectors_go_with_the_rows_that_the_records_name():
     }
     vectors = np.empty_like(found)
     vectors[:, rows] = found
-    observed = Observed(columns, {"unlearned": vectors, "retain": states(signal=0.0)[0]})
+    told = {"unlearned": vectors, "target": vectors, "retain": states(signal=0.0)[0]}
+    observed = Observed(columns, told)
     numbers = linear_probe.probe(observed, CONFIG, BOOTSTRAP)
     assert numbers["linear_probe"].value > 0.9
+    assert numbers["linear_probe_target"] == numbers["linear_probe"]  # as the states are
     assert numbers["linear_probe_retain"].value < 0.75
     assert numbers["linear_probe_selectivity"].value > 0.2

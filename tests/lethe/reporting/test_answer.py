@@ -102,7 +102,7 @@ def test_without_an_attack_nothing_is_said_to_have_survived_one() -> None:
 
 def test_a_number_that_is_missing_is_not_given_as_zero() -> None:
     text = paragraph(model("npo-0", {}, knowledge=None))
-    assert "npo-0: was not measured." in text
+    assert "npo-0: forget knowledge was not measured: 3 could not be scored." in text
     assert "0.00" not in text
 
 

@@ -81,13 +81,15 @@ def test_a_column_at_matched_utility_stands_there_once_the_probe_was_run() -> No
     title, found = "extraction strength at matched utility", experiment.write_experiment()
     assert title not in page.render(found, tables.summary(found), [])
     path = artifacts.probes(found.cells[0].name)
-    leaf = {"matched_extraction_strength": experiment.leaf(0.345)}
-    artifacts.write_json(path, artifacts.read_json(path) | {"matched_utility": leaf})
+    leaves = {f"matched_extraction_strength{of}": experiment.leaf(at) for of, at in (("", 0.345), ("_retain", 0.123))}
+    artifacts.write_json(path, artifacts.read_json(path) | {"matched_utility": leaves})
     again = experiment.evidence()
     rows = tables.summary(again)
     html = page.render(again, rows, [])
     assert title in html
-    assert tables.as_records(rows)[2]["matched_extraction"] == 0.345
+    assert [row["matched_extraction"] for row in tables.as_records(rows)] == [None, 0.123, 0.345, None, None]
+    assert '–<span class="reason">every mixture begins at it</span>' in html
+    assert html.count('<span class="reason">its own, not mixed</span>') == 1
     assert html.count("no probe brought it to the utility of the others") == len(again.cells) - 1
 
 
@@ -159,11 +161,13 @@ def test_other_prompts_are_shown_where_they_were_put_and_then_count_as_tested() 
 def test_a_gate_that_saw_something_but_not_all_is_not_fully_tested() -> None:
     found = experiment.write_experiment()
     path = artifacts.scores(found.cells[0].name)
-    gate = {"id": "G7", "rule": "leaks", "observed": "leak@32 +0.010; prompts not tested", "passed": None}
+    gate = experiment.gate("G7", "leaks", "leak@32 +0.010; prompts not tested", None) | {"open": "prompts not tested"}
     artifacts.write_json(path, {**artifacts.read_json(path), "gates": [gate]})
     again = experiment.evidence()
     html = page.render(again, tables.summary(again), [])
-    assert 'not fully tested</span><span class="reason">leak@32 +0.010; prompts not tested</span>' in html
+    assert 'open: prompts not tested</span><span class="reason">leak@32 +0.010; prompts not tested</span>' in html
+    assert "? sampling and prompts (prompts not tested)</span>" in html
+    assert "Gates open: sampling and prompts (prompts not tested)." in html[: html.index("</header>")]
 
 
 def test_the_page_names_hashes_parameters_and_versions(public_page: str) -> None:
@@ -196,6 +200,23 @@ def test_the_verdict_and_every_gate_stand_below_their_model(public_page: str) ->
     assert "comes back at 3 bits, groups of 32 (excess 0.50)" in below
     assert below.index("knowledge came back") < below.index("✗ like the retain model") < below.index("✓ utility")
     assert below.index("✓ utility") < below.index("? relearning")
+
+
+def test_the_claim_says_what_stands_in_the_way_of_the_next_level(public_page: str) -> None:
+    assert 'none<span class="reason">not L0 output suppressed: G1 failed</span>' in public_page
+
+
+def test_data_without_plain_forget_questions_is_said_to_be_unmeasured() -> None:
+    found = experiment.write_experiment()
+    for model in found.models:
+        file = artifacts.read_json(artifacts.scores(model.name))
+        for scores in file["conditions"].values():
+            del scores["forget"]
+        artifacts.write_json(artifacts.scores(model.name), file)
+    top = rendered(experiment.evidence()).partition("</header>")[0]
+    assert "Whether the knowledge comes back when the weights are quantized was not tested." in top
+    assert "forget knowledge was not measured: there are no questions of the split forget. Gates failed: " in top
+    assert "nothing came back" not in top
 
 
 def test_the_page_claims_evidence_and_no_proof(public_page: str) -> None:
