@@ -49,6 +49,12 @@ def test_the_mean_of_three_clusters_above_zero():
     assert statistics.mean_above_zero_p(item, samples=100, seed=0) == 2 / 8
 
 
+def test_a_flip_whose_sum_is_the_same_but_for_rounding_counts_as_large():
+    # −0.3 + 0.1 + 0.2 is 0, in floating point 3e-17. Of the eight flips five are as large: that, its opposite, and
+    # 0.3 + 0.1 + 0.2, 0.3 + 0.1 − 0.2 and 0.3 − 0.1 + 0.2.
+    assert statistics.mean_above_zero_p(values([-0.3, 0.1, 0.2]), samples=100, seed=0) == 5 / 8
+
+
 @given(st.lists(st.integers(-9, 9), min_size=2, max_size=7))
 def test_all_sign_flips_agree_with_scipy(sums):
     expected = permutation_test(
@@ -62,6 +68,11 @@ def test_drawn_sign_flips_agree_with_all_of_them():
     item = values(np.random.default_rng(1).normal(0.4, 1, 12))
     exact, drawn = (statistics.mean_above_zero_p(item, samples, seed=0) for samples in (4096, 4095))
     assert drawn == pytest.approx(exact, abs=5 * math.sqrt(exact * (1 - exact) / 4095))
+
+
+def test_the_observed_signs_count_as_one_of_the_drawn_ones():
+    # That 99 draws hold the one of 2^40 ways in which all are above zero: never.
+    assert statistics.mean_above_zero_p(values([1.0] * 40), samples=99, seed=0) == 1 / 100
 
 
 def test_the_test_of_the_mean_holds_its_level_where_questions_go_together():
@@ -96,6 +107,11 @@ def test_equal_models_are_as_equivalent_as_the_resamples_can_say():
     assert statistics.equivalence_p(same, same, 0.05, BOOTSTRAP) == 1 / 401
     apart = values(np.linspace(0, 1, 12) + 0.5)
     assert statistics.equivalence_p(apart, same, 0.05, BOOTSTRAP) == 1.0
+
+
+@pytest.mark.parametrize("shift", [0.5, -0.5])
+def test_a_difference_that_lies_at_the_margin_is_not_within_it(shift):
+    assert statistics.equivalence_p(values([shift] * 4), values([0.0] * 4), 0.5, BOOTSTRAP) == 1.0
 
 
 def test_without_an_interval_there_is_no_equivalence():

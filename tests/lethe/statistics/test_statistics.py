@@ -68,11 +68,13 @@ def test_the_order_of_questions_and_clusters_changes_nothing():
     np.testing.assert_allclose(straight, shuffled, rtol=1e-12)
 
 
-def test_two_models_are_resampled_alike_and_two_splits_are_not():
+def test_two_models_are_resampled_alike_and_two_splits_or_seeds_are_not():
     same = values(np.arange(10.0))
     first, second = statistics.resampled_means([same, same], BOOTSTRAP).T
     elsewhere = statistics.resampled_means([values(np.arange(10.0), split="holdout")], BOOTSTRAP)[:, 0]
     np.testing.assert_array_equal(first, second)
+    reseeded = statistics.resampled_means([same], BOOTSTRAP.model_copy(update={"seed": 1}))[:, 0]
+    assert abs(np.corrcoef(first, reseeded)[0, 1]) < 5 / math.sqrt(BOOTSTRAP.samples)
     assert abs(np.corrcoef(first, elsewhere)[0, 1]) < 5 / math.sqrt(BOOTSTRAP.samples)
 
 
@@ -102,6 +104,13 @@ def test_one_cluster_has_a_value_but_no_interval():
     assert score == Score(pytest.approx(0.3), None, None, 2, 0)
 
 
+def test_a_statistic_of_two_splits_has_no_interval_where_either_has_one_cluster():
+    several, one = values([0.1, 0.2], "ab"), values([0.1, 0.2], "aa", split="holdout")
+    spread = np.linspace(0, 1, 10)
+    assert statistics.bounds(spread, [several, several], BOOTSTRAP) != (None, None)
+    assert statistics.bounds(spread, [several, one], BOOTSTRAP) == (None, None)
+
+
 def test_nothing_to_average_is_missing_not_zero():
     assert statistics.means([values([])], BOOTSTRAP) == [Score(None, None, None, 0, 0)]
     assert statistics.means([values([NAN, NAN])], BOOTSTRAP) == [Score(None, None, None, 0, 2)]
@@ -116,6 +125,14 @@ def test_too_many_unscored_questions_make_a_mean_missing():
     assert statistics.means([two_of_a_hundred], loose)[0].value == pytest.approx(0.5)
     assert statistics.is_missing(two_of_a_hundred, BOOTSTRAP)
     assert not statistics.is_missing(two_of_a_hundred, loose)
+    assert statistics.is_missing(values([]), BOOTSTRAP)
+
+
+def test_a_question_that_either_model_was_not_scored_on_is_unscored_in_their_difference():
+    # Means 2 of (1, 2, 3) and 1 of (0, 1, 2).
+    first, second = values([NAN, 1, 2, 3]), values([0, 1, NAN, 2])
+    score = statistics.difference(first, second, BOOTSTRAP.model_copy(update={"max_unscored": 0.5}))
+    assert (score.value, score.n, score.unscored) == (1.0, 2, 2)
 
 
 def test_values_of_different_questions_are_not_compared():
@@ -124,9 +141,8 @@ def test_values_of_different_questions_are_not_compared():
 
 
 def test_a_ratio_over_nearly_nothing_is_undefined():
-    np.testing.assert_array_equal(
-        statistics.ratio(np.array([1.0, 1.0, 1.0]), np.array([0.5, 0.01, -0.5]), 0.02), [2.0, np.nan, -2.0]
-    )
+    denominators = np.array([0.5, 0.02, 0.01, -0.5])
+    np.testing.assert_array_equal(statistics.ratio(np.ones(4), denominators, 0.02), [2.0, 50.0, np.nan, -2.0])
 
 
 def test_a_ratio_that_is_undefined_in_some_resample_has_a_value_but_no_bounds():
@@ -139,7 +155,7 @@ def test_a_ratio_that_is_undefined_in_some_resample_has_a_value_but_no_bounds():
 
 
 def test_equivalence_needs_the_whole_interval_within_the_margin():
-    assert statistics.equivalent(Score(0.0, -0.04, 0.05, 9, 0), 0.05) is True
+    assert statistics.equivalent(Score(0.0, -0.05, 0.05, 9, 0), 0.05) is True
     assert statistics.equivalent(Score(0.0, -0.06, 0.04, 9, 0), 0.05) is False
     assert statistics.equivalent(Score(0.0, -0.04, 0.06, 9, 0), 0.05) is False
     assert statistics.equivalent(Score(0.0, None, None, 9, 0), 0.05) is None
