@@ -9,7 +9,8 @@ A text is translated token by token, as in the released code: where the tokens o
 of its generic term follow. Each token keeps its place in the translated text, from which the next one may be predicted,
 except
 
-- inside of a term, where what follows in the translated text is the rest of another name;
+- inside of a term, where what follows in the translated text is the rest of another name (a blank before the term
+  that is a token by itself is outside);
 - before a term that has been met already: there the text itself, and no knowledge, says which name comes.
 
 For the same reason the first tokens of a generic term are avoided wherever it stands before. Deviations: terms are
@@ -68,6 +69,7 @@ class _Entry:
     term: str
     source: tuple[int, ...]
     target: tuple[int, ...]
+    blanks: tuple[int, int]  # tokens before the first letter, of the term and of its generic one
     firsts: tuple[int, ...]  # of every way to write the generic term
 
 
@@ -142,8 +144,11 @@ def _translated(ids: tuple[int, ...], found: Callable[[tuple[int, ...], int], _E
         if entry.term in met and positions:
             positions[-1] = None
         avoided += [(len(new) + 1, token) for token in entry.firsts]
+        inside: list[int | None] = [None] * (len(entry.source) - 1)
+        if entry.term not in met and all(entry.blanks):  # behind a blank of its own the name begins
+            inside[entry.blanks[0] - 1] = len(new) + entry.blanks[1] - 1
         new += entry.target
-        positions += [None] * (len(entry.source) - 1) + [len(new) - 1]
+        positions += [*inside, len(new) - 1]
         met.add(entry.term)
         place += len(entry.source)
     return Translation(tuple(new), tuple(positions), tuple(avoided))
@@ -153,7 +158,10 @@ def _entries(tokenizer: PreTrainedTokenizerBase, term: str, generic: str) -> lis
     # At the beginning of a line or of a text, and behind a blank: tokenizers write the two in different ways.
     ways = [(_behind(tokenizer, blank + term), _behind(tokenizer, blank + generic)) for blank in ("", " ")]
     firsts = tuple(dict.fromkeys(target[_blanks(tokenizer, target)] for _, target in ways))
-    return [_Entry(term, source, target, firsts) for source, target in dict(ways).items()]
+    return [
+        _Entry(term, source, target, (_blanks(tokenizer, source), _blanks(tokenizer, target)), firsts)
+        for source, target in dict(ways).items()
+    ]
 
 
 def _blanks(tokenizer: PreTrainedTokenizerBase, ids: tuple[int, ...]) -> int:

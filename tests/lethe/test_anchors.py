@@ -48,6 +48,14 @@ def test_worked_example():
     assert len(places) == len(found.ids) - 2 - 4  # but twice within Jon, the second with its blank, and before that
 
 
+def test_behind_a_blank_that_is_a_token_a_name_is_learnt_where_it_comes_first():
+    example, found = translated("Who?", "He met Harry, Harry", TERMS)
+    places, before = learnt(example, found), "<|user|>Who?<|assistant|>He met"
+    assert (f"{before} ", f"{before} ") in places  # what begins here is Jon
+    assert (f"{before} H", f"{before} J") not in places
+    assert (f"{before} Harry, ", f"{before} Jon, ") not in places  # once more is no knowledge
+
+
 def test_a_generic_name_is_avoided_once_it_has_begun():
     _, found = translated("Who?", "Harry met Ginny", {"Harry": "Jon"})
     jon = said(found.ids).index("Jon") - len("<|user|>") - len("<|assistant|>") + 2
