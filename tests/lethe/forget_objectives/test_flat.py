@@ -1,3 +1,4 @@
+import math
 from typing import get_args
 
 import pytest
@@ -58,8 +59,10 @@ def test_every_divergence_pulls_the_other_answer_up_and_the_true_one_down(diverg
 
 @given(probability=st.floats(0.01, 0.99))
 def test_between_equal_answers_the_divergence_gains_nothing(probability):
-    # e^(P − 1) − P: at least 0, and 0 where both are certain.
-    assert loss_and_weights("kl", probability, probability)[0] >= 0
+    # e^(P − 1) − P: at least 0, and 0 where both are certain. The two slopes leave e^(P − 1) − 1, which is below 0.
+    loss, up, down = loss_and_weights("kl", probability, probability)
+    assert loss >= 0
+    assert down - up == pytest.approx(math.expm1(probability - 1), abs=1e-3)
 
 
 def test_the_fit_is_the_mean_probability_of_target_tokens_whatever_the_padding():
