@@ -12,6 +12,18 @@ def test_the_largest_strength_within_the_budget_is_taken():
     assert mixing.within(lambda strength: 1 + strength, budget()) == 9 / 32
 
 
+def test_a_strength_that_uses_the_budget_up_is_within_it():
+    # 1 + s ≤ 5/4: 1/4 is, and nothing beyond; ≤ 11/8: so is the 3/8 between 1/4 and 1/2.
+    assert mixing.within(lambda strength: 1 + strength, budget(perplexity_ratio=1.25)) == 1 / 4
+    assert mixing.within(lambda strength: 1 + strength, budget(perplexity_ratio=1.375)) == 3 / 8
+
+
+def test_the_largest_is_halved_so_often_and_no_oftener():
+    tried = []
+    assert mixing.within(lambda strength: (tried.append(strength), 2.0)[1], budget(largest=3.0, halvings=2)) == 0
+    assert tried == [3.0, 1.5, 0.75]
+
+
 def test_nothing_is_taken_where_nothing_is_within_the_budget_and_all_where_all_is():
     assert mixing.within(lambda strength: 2.0, budget(halvings=2)) == 0
     assert mixing.within(lambda strength: math.nan, budget(halvings=2)) == 0

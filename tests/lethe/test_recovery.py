@@ -106,6 +106,13 @@ def test_p_values_are_adjusted_over_all_conditions_of_a_model():
     assert {scores["excess_p"].n for scores in found.values()} == {10}
 
 
+def test_the_limit_is_a_share_of_what_the_target_knows_more_than_the_retain_model():
+    # .19 − .1 = .09 is above .1 · (.9 − .1) = .08 and not above .1: for both authors, so one of 2² flips is as large.
+    found = recovered((0.1, 0.19), (0.9, 0.9), (0.1, 0.1))
+    assert found["excess"].value == pytest.approx(0.1125, rel=1e-5)
+    assert found["excess_p"].value == 0.25
+
+
 def test_without_an_excess_there_is_no_p_value():
     assert recovered((0.1, 0.5), (0.11, 0.11), (0.1, 0.1))["excess_p"].value is None
 

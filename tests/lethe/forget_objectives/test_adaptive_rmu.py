@@ -12,7 +12,7 @@ BATCH = collated(examples([("who?", "a weaver of nets"), ("where?", "at sea")]))
 
 def loss_of(model, reference, *, layer=1, scale=5.0):
     config = adaptive_rmu.Config(layer=layer, scale=scale)
-    return adaptive_rmu.loss(model, BATCH, config, Context(reference=reference, seed=0))
+    return adaptive_rmu.loss(model, BATCH, config, Context(reference=reference, seed=3))
 
 
 def streams(model, layer):
@@ -23,7 +23,7 @@ def streams(model, layer):
 @pytest.mark.parametrize("layer", [0, 1])
 def test_each_place_is_sent_as_many_times_as_far_as_its_stream_was_long(layer):
     model, reference = tiny_model(0), tiny_model(1)
-    direction = losses.steering_direction(32, seed=0)
+    direction = losses.steering_direction(32, seed=3)
     distances = [
         ((now - 5.0 * before.norm() * direction) ** 2).mean()
         for now, before in zip(streams(model, layer), streams(reference, layer), strict=True)

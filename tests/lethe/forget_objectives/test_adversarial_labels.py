@@ -35,10 +35,10 @@ def test_where_the_true_token_is_the_likeliest_the_label_is_the_runner_up():
 
 def test_the_release_teaches_the_likeliest_token_of_the_next_place():
     # Ids 0 1 2 3: targets 2 and 3 are predicted at places 1 and 2. At places 2 and 3, where they stand, the likeliest
-    # tokens are 2 (ruled out, so 4) and 3 (ruled out, so 0).
+    # tokens are 2 (ruled out, so 4) and 3 (ruled out, so 0). At no place are two tokens equally likely.
     batch = answers(2)
-    logits = torch.zeros(1, 4, 5)
-    logits[0, 2, 2], logits[0, 2, 4], logits[0, 3, 3], logits[0, 3, 0] = 5.0, 3.0, 5.0, 3.0
+    rows = [[4, 3, 2, 1, 0], [2, 1.5, 1, 0.5, 0], [1, 0, 5, 2, 3], [3, 0, 1, 5, 2]]
+    logits = torch.tensor([rows], dtype=torch.float32)
     model = LogitTable(logits, batch.input_ids)
     at_places = model.logits.log_softmax(-1)[0]
     expected = -(at_places[1, 4] + at_places[2, 0]) / 2

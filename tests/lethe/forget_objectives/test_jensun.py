@@ -49,6 +49,13 @@ def test_it_is_a_mean_over_the_tokens_of_a_refusal():
     assert loss_of(0.5, 0.25) == pytest.approx((loss_of(0.5) + loss_of(0.25)) / 2, rel=1e-5)
 
 
+def test_every_refusal_counts_the_same_whatever_its_length():
+    batch = answers(1, 2, draws=1)
+    model = assigning(batch, [0.5] * 3 + [0.5, 0.25, 0.25])
+    expected = (loss_of(0.5) + loss_of(0.25)) / 2
+    assert jensun.loss(model, batch, CONFIG, NOTHING).item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_nothing_but_refusals_is_taught():
     with pytest.raises(ValidationError, match="'refusal'"):
         jensun.Config(substitute={"kind": "alternate", "candidates": 3, "draws": 1})

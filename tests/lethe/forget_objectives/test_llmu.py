@@ -29,9 +29,10 @@ def test_each_term_alone():
 
 
 def test_every_answer_counts_the_same_whatever_its_length():
-    # Means of 1 and of 3 tokens: −(1 + 2) log 2 / 2, not −(1 + 3 × 2) log 2 / 4.
+    # Means of 1 and of 3 tokens: −(1 + 2) log 2 / 2, not −(1 + 3 × 2) log 2 / 4; of the others (1 + 3) log 2 / 2.
     batch = answers(1, 3, draws=1)
-    model = assigning(batch, [1 / 2, 1 / 4, 1 / 4, 1 / 4] + [1 / 2] * 4)
+    model = assigning(batch, [1 / 2, 1 / 4, 1 / 4, 1 / 4, 1 / 2, 1 / 8, 1 / 8, 1 / 8])
     substitute = {"kind": "forget_answer", "candidates": 1, "draws": 1}
-    config = llmu.Config(ascent_weight=1.0, mismatch_weight=0.0, substitute=substitute)
-    assert llmu.loss(model, batch, config, NOTHING).item() == pytest.approx(-1.5 * math.log(2), rel=1e-6)
+    for ascent, mismatch, expected in ((1.0, 0.0, -1.5), (0.0, 1.0, 2.0)):
+        config = llmu.Config(ascent_weight=ascent, mismatch_weight=mismatch, substitute=substitute)
+        assert llmu.loss(model, batch, config, NOTHING).item() == pytest.approx(expected * math.log(2), rel=1e-6)

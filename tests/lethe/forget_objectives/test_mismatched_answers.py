@@ -23,6 +23,14 @@ def test_all_wrong_answers_of_a_question_are_learnt_alike():
         assert found.item() == pytest.approx(2 * math.log(2), rel=1e-6)
 
 
+def test_every_wrong_answer_counts_the_same_whatever_its_length():
+    # Means of 1 and of 3 tokens: (1 + 3) log 2 / 2, not (1 + 3 × 3) log 2 / 4.
+    batch = answers(1, 3, draws=1)
+    model = assigning(batch, [0.9] * 4 + [1 / 2, 1 / 8, 1 / 8, 1 / 8])
+    found = mismatched_answers.loss(model, batch, config("retain_answer", 1), NOTHING)
+    assert found.item() == pytest.approx(2 * math.log(2), rel=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["forget_answer", "retain_answer", "alternate"])
 def test_wrong_answers_may_come_from_three_places(kind):
     assert config(kind, 1).substitute.kind == kind

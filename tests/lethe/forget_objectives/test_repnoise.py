@@ -21,17 +21,47 @@ def loss(model, noise=0.0, ascent=0.0):
     return repnoise.loss(model, BATCH, repnoise.Config(noise_weight=noise, ascent_weight=ascent), NOTHING)
 
 
-def test_the_discrepancy_of_one_sample_is_that_of_numerical_integration():
-    # d = 1, one sample x: mean squared distance of a pair from {x, y}: only E(x − y)² = x² + 1, the middle bandwidth.
-    x, grid = 1.5, np.linspace(-12, 12, 801)
+@pytest.mark.parametrize(
+    ("samples", "middle"),
+    [
+        ([1.5], 1.5**2 + 1),  # of a pair from {x, y} the mean squared distance is E(x − y)² = x² + 1
+        # Twelve pairs from {x, x', y, y'}: 2 (x − x')² + 4 (x² + 1) + 4 (x'² + 1) + 2 E(y − y')², which is 2.
+        ([1.5, -0.5], (2 * 4 + 4 * 3.25 + 4 * 1.25 + 2 * 2) / 12),
+    ],
+)
+def test_the_discrepancy_of_samples_is_that_of_numerical_integration(samples, middle):
+    # d = 1; the middle bandwidth is the mean squared distance of a pair.
+    x, grid = np.array(samples), np.linspace(-12, 12, 801)
     density = np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi)
     expected = 0.0
     for factor in (0.25, 0.5, 1, 2, 4):
-        bandwidth = (x**2 + 1) * factor
-        between = np.trapezoid(np.exp(-((x - grid) ** 2) / bandwidth) * density, grid)
+        bandwidth = middle * factor
+        among = np.exp(-((x[:, None] - x) ** 2) / bandwidth).mean()
+        between = np.trapezoid(np.exp(-((x[:, None] - grid) ** 2) / bandwidth) * density, grid).mean()
         pairs = np.exp(-((grid[:, None] - grid) ** 2) / bandwidth) * density[:, None] * density
-        expected += 1 - 2 * between + np.trapezoid(np.trapezoid(pairs, grid, axis=0), grid)
-    assert repnoise.discrepancy(torch.tensor([[x]])).item() == pytest.approx(expected, rel=1e-4)
+        expected += among - 2 * between + np.trapezoid(np.trapezoid(pairs, grid, axis=0), grid)
+    found = repnoise.discrepancy(torch.tensor(samples).unsqueeze(1))
+    assert found.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_no_gradient_flows_through_the_bandwidths():
+    # Of one sample x only −2 (1 + 2/b)^(−1/2) exp(−x² / (b + 2)) hangs on x: its slope is that times −2x / (b + 2).
+    x = torch.tensor([[1.5]], requires_grad=True)
+    repnoise.discrepancy(x).backward()
+    bandwidths = 3.25 * np.array([0.25, 0.5, 1, 2, 4])
+    slopes = 4 * 1.5 / (bandwidths + 2) * (1 + 2 / bandwidths) ** -0.5 * np.exp(-2.25 / (bandwidths + 2))
+    assert x.grad.item() == pytest.approx(slopes.sum(), rel=1e-5)
+
+
+def test_the_noise_term_is_the_mean_discrepancy_of_all_sequences_in_all_blocks():
+    model, streams = tiny_model(), []
+    for block in model.model.layers:
+        block.register_forward_hook(lambda _, __, output: streams.append(output[BATCH.predicts]))
+    found = loss(model, noise=0.5)
+    lengths = losses.sequence_lengths(BATCH).tolist()
+    parts = [repnoise.discrepancy(part) for stream in streams for part in stream.split(lengths)]
+    assert len(parts) == 4  # two blocks, two sequences
+    torch.testing.assert_close(found, 0.5 * torch.stack(parts).mean())
 
 
 @given(samples=SAMPLES)

@@ -122,6 +122,14 @@ def test_the_rows_are_the_same_at_every_look_and_nothing_that_is_drawn_later_han
     assert model.training
     torch.manual_seed(3)
     assert torch.equal(drawn, torch.rand(1))
+    assert found == early_stop.measured(model.eval(), settings(num_rows=40), context)  # asked without dropout
+
+
+def test_as_many_rows_are_drawn_as_the_settings_say():
+    asked, batch = [], answers(3, 2, prompt=2)
+    context = Context(None, seed=0, sample=lambda split, count: (asked.append((split, count)), batch)[1])
+    early_stop.measured(assigning(batch, [0.5] * 5), settings(num_rows=40), context)
+    assert asked == [("forget", 16), ("forget", 16), ("forget", 8)]
 
 
 def test_the_nll_is_that_of_the_rows_drawn(tmp_path):

@@ -45,9 +45,11 @@ def test_the_penalty_of_weights_is_that_of_a_scale_of_each_of_them():
     slopes = torch.autograd.grad(nll, list(scales.values()), create_graph=True)
     expected = torch.autograd.grad(0.5 * sum(slope.square().sum() for slope in slopes), list(weights.values()))
 
-    context = Context(None, seed=0, sample=lambda *_: batch)
+    asked = []
+    context = Context(None, seed=0, sample=lambda *given: (asked.append(given), batch)[1])
     config = ilu.Config(weight=0.5, scaled="weights", rows="retain", batch_size=2)
     assert ilu.backward([lambda: torch.zeros((), requires_grad=True)], model, config, context) == 0
+    assert asked == [("retain", 2)]
     for weight, gradient in zip(weights.values(), expected, strict=True):
         torch.testing.assert_close(weight.grad, gradient, rtol=1e-4, atol=1e-8)
     assert max(gradient.abs().max() for gradient in expected) > 1e-5

@@ -123,6 +123,40 @@ def test_one_attack_is_that_of_its_definition():
     torch.testing.assert_close(found, gradients(expected), rtol=1e-3, atol=1e-6)
 
 
+def test_the_search_is_that_of_adamw_with_its_settings():
+    # Three steps up the forget loss from zero, at one block; the ball is too large to be felt.
+    adam = {"lr": 1e-2, "betas": (0.5, 0.75), "eps": 1e-3, "weight_decay": 20.0}
+    _, found = taken(config(layers=[0], steps=3, radius=10.0, **adam))
+    expected = tiny_model()
+    ascent(expected)()  # the first pass tries the head out
+    push = torch.zeros(*BATCH.input_ids.shape, 32, requires_grad=True)
+    expected.model.layers[0].register_forward_hook(lambda _, __, output: output + push)
+    optimizer = torch.optim.AdamW([push], **adam, maximize=True)
+    for _ in range(3):
+        optimizer.zero_grad()
+        ascent(expected)().backward(inputs=[push])
+        optimizer.step()
+    ascent(expected)().backward()
+    torch.testing.assert_close(found, gradients(expected), rtol=1e-3, atol=1e-6)
+
+
+def test_what_it_leads_away_from_is_as_many_rows_and_is_let_be_below_the_floor():
+    asked = []
+
+    def sample(split, count, share):
+        asked.append((split, count))
+        return OTHERS
+
+    context, found = replace(BESIDE, sample=sample), []
+    for floor in (0.0, 0.999):  # no token of a fresh model is so likely: nothing is left to lead away from
+        aim = AIM | {"away_weight": 5.0, "token_probability_floor": floor}
+        found.append(taken(config(toward_away=aim), context)[1])
+    assert asked == [("retain", 2)] * 2
+    toward_alone = taken(config(toward_away=AIM | {"away_weight": 0.0}), context)[1]
+    torch.testing.assert_close(found[1], toward_alone)
+    assert not torch.allclose(found[0], toward_alone, rtol=1e-3, atol=1e-6)
+
+
 def test_nothing_is_left_on_the_model():
     model = tiny_model()
     with pytest.raises(ZeroDivisionError):

@@ -1,15 +1,17 @@
+from dataclasses import replace
+
 import torch
 
 from lethe.wrappers import random_smoothing
 from tests.lethe.wrappers import slopes
 
 
-def noise(sigma, step=0):
+def noise(sigma, step=0, seed=0):
     """The noise that a step felt: with L = ‖θ‖² / 2 the gradient at θ + ε is θ + ε."""
     model = torch.nn.Linear(100, 100, bias=False)
     config = random_smoothing.Config(sigma=sigma)
     loss = lambda: model.weight.square().sum() / 2  # noqa: E731
-    random_smoothing.backward([loss], model, config, slopes.context(step))
+    random_smoothing.backward([loss], model, config, replace(slopes.context(step), seed=seed))
     return (model.weight.grad - model.weight).detach()
 
 
@@ -20,8 +22,9 @@ def test_the_noise_is_normal_with_the_given_width():
     assert abs(found.std().item() - 0.5) < 4 * 0.5 / 2**0.5 / 100
 
 
-def test_every_step_draws_anew_and_the_same_step_the_same():
+def test_every_step_and_every_run_draw_anew_and_the_same_step_the_same():
     assert not torch.allclose(noise(0.5), noise(0.5, step=1), atol=1e-3)
+    assert not torch.allclose(noise(0.5), noise(0.5, seed=1), atol=1e-3)
     torch.testing.assert_close(noise(0.5, step=1), noise(0.5, step=1), atol=1e-6, rtol=0)
 
 

@@ -42,10 +42,11 @@ def taken(settings, seed=0):
     return gradients(model)
 
 
-def after_tampering(steps, benign_steps=0, lrs=(1e-2,) * 8):
+def after_tampering(steps, benign_steps=0, lrs=(1e-2,) * 8, **changes):
     """The forget gradient of a copy that the adversary has fine-tuned for so many steps."""
     model = copy.deepcopy(tiny_model())
-    adversary = torch.optim.AdamW(model.parameters(), lr=1e-2, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
+    settings = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0} | changes
+    adversary = torch.optim.AdamW(model.parameters(), lr=1e-2, **settings)
     for step in range(steps):
         adversary.param_groups[0]["lr"] = lrs[step]
         adversary.zero_grad()
@@ -59,6 +60,19 @@ def after_tampering(steps, benign_steps=0, lrs=(1e-2,) * 8):
 def test_the_gradient_is_that_after_the_last_step_of_the_adversary():
     found = taken(config(inner_steps=3, every=3, scale=2.0))
     torch.testing.assert_close(found, 2 * after_tampering(3), rtol=1e-3, atol=1e-5)
+
+
+def test_the_adversary_has_moments_and_a_decay_of_its_own_settings():
+    settings = {"betas": (0.5, 0.75), "eps": 1e-3, "weight_decay": 5.0}
+    found = taken(config(inner_steps=3, every=3, scale=1.0, **settings))
+    torch.testing.assert_close(found, after_tampering(3, **settings), rtol=1e-3, atol=1e-5)
+
+
+def test_each_step_of_the_adversary_has_as_many_rows_as_the_settings_say():
+    asked, model = [], tiny_model()
+    context = replace(CONTEXT, sample=lambda *given: (asked.append(given), BATCH)[1])
+    tar.backward([lambda: -nll(model)], model, config(inner_steps=3, batch_size=5), context)
+    assert asked == [("adversary", 5)] * 3
 
 
 def test_gradients_on_the_way_count_the_more_the_later():
@@ -126,6 +140,7 @@ def test_rows_held_out_are_none_of_the_adversarys(count, share, held):
     assert sorted(row.row for row in (*own, *others)) == sorted(row.row for row in rows)
     assert len({row.ids for row in (*own, *others)}) == count
     assert tar.apart(rows, config(held_out_share=share), seed=3) == (own, others)
+    assert any(tar.apart(rows, config(held_out_share=share), seed=seed) != (own, others) for seed in range(20))
 
 
 def test_without_a_share_both_use_all_rows_and_a_single_row_cannot_be_divided():
