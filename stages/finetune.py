@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from lethe import artifacts, batches, config, distribution, doors, finetuning, models
+from lethe import artifacts, batches, config, doors, finetuning, launching, models
 from lethe.checkpoints import Checkpoints, fingerprint
 from lethe.rows import read_rows
 
 
 def main(control: str) -> None:
     """Write the target model (forget and retain) or a retain model (never forget), and its learning curve."""
-    distribution.start()
+    launching.start()
     settings = config.section(finetuning.Config, "finetune", str(config.block("data")))
     settings = finetuning.of_control(settings, control)
     encoding = config.section(batches.Encoding, "encoding", str(config.block("data")))

@@ -2,13 +2,13 @@
 
 from functools import partial
 
-from lethe import artifacts, batches, config, distribution, doors, material, models, recipes, unlearning
+from lethe import artifacts, batches, config, doors, launching, material, models, recipes, unlearning
 from lethe.checkpoints import Checkpoints, fingerprint
 
 
 def main(recipe: str, seed: int) -> None:
     """Write the unlearned model, its adapter if the recipe keeps one, and its learning curve."""
-    distribution.start()
+    launching.start()
     settings, name = recipes.from_resolved(artifacts.recipe(recipe)), artifacts.cell(recipe, seed)
     encoding = config.section(batches.Encoding, "encoding", str(config.block("data")))
     target = artifacts.model("target")

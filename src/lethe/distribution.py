@@ -10,8 +10,6 @@ import atexit
 import copy
 import logging
 import os
-import shlex
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,19 +28,12 @@ _YES = ("1", "true", "yes", "y", "on")
 #: Where the number of processes stands: of torchrun, and of those MPIs by which accelerate may launch CPU processes.
 _COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
-#: Arguments of ``accelerate launch``, by which a stage that trains starts itself anew.
-LAUNCH = "LETHE_LAUNCH"
-
 
 def start() -> None:
     """Join the processes that ``accelerate launch`` started; a process that stands alone goes on alone.
 
-    With ``LETHE_LAUNCH`` in the environment, a stage that was started alone first becomes that launch of itself.
     Raises ConfigError for ways to distribute that are none of ours.
     """
-    arguments = os.environ.pop(LAUNCH, None)
-    if arguments and "LOCAL_RANK" not in os.environ:
-        _become_launch(shlex.split(arguments))
     if _launched() == 1 or size() > 1:
         return
     _require_known_ways()
@@ -280,13 +271,6 @@ def _device() -> torch.device:
 
 def _launched() -> int:
     return next((int(os.environ[name]) for name in _COUNTS if name in os.environ), 1)
-
-
-def _become_launch(arguments: list[str]) -> None:
-    module = sys.modules["__main__"].__spec__
-    if module is not None and module.name.startswith("stages."):
-        launch = [sys.executable, "-m", "accelerate.commands.launch", *arguments]
-        os.execv(sys.executable, [*launch, "-m", module.name, *sys.argv[1:]])
 
 
 def _require_known_ways() -> None:

@@ -5,14 +5,18 @@ import contextlib
 import errno
 import inspect
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from safetensors import SafetensorError
 
 from lethe.errors import ArtifactError, LetheError
+
+#: Where the first of several processes to fail leaves its last words, for the door that launched them to say.
+LAST_WORDS = "LETHE_LAST_WORDS"
 
 
 def run(main: Callable[..., None]) -> None:
@@ -33,19 +37,40 @@ def reporting_errors() -> Iterator[None]:
     try:
         yield
     except LetheError as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")
+        _end(f"error: {' '.join(str(error).split())}")
     except (OSError, SafetensorError) as error:
         if _error_number(error) not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        sys.exit(f"error: {full_disk(error)}")
+        _end(f"error: {full_disk(error)}")
     except KeyboardInterrupt:
-        sys.exit("interrupted: run the same command again; training goes on from its last checkpoint.")
+        _end("interrupted: run the same command again; training goes on from its last checkpoint.")
+
+
+def leave(words: str) -> bool:
+    """Leave last words for the door that launched this process; whether there is one that will say them.
+
+    Those of the first process to fail stay: what the others have to say is the same, or that it has left them.
+    """
+    if LAST_WORDS not in os.environ:
+        return False
+    try:
+        with open(os.environ[LAST_WORDS], "x", encoding="utf-8") as file:
+            file.write(words)
+    except FileExistsError:
+        return True
+    except OSError:  # a full disk, or the folder of another machine
+        return False
+    return True
 
 
 def full_disk(error: Exception) -> ArtifactError:
     """The error for a disk or quota that is full: what was being written and that nothing earlier is lost."""
     where = getattr(error, "filename", None) or "an output"
     return ArtifactError(f"{where}: no space left on the disk; free some and run again. Earlier results are untouched.")
+
+
+def _end(line: str) -> NoReturn:
+    sys.exit(1 if leave(line) else line)
 
 
 def _error_number(error: OSError | SafetensorError) -> int | None:

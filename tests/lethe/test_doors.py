@@ -103,6 +103,19 @@ def test_an_interrupt_says_that_training_goes_on_from_its_checkpoint():
     )
 
 
+def test_of_processes_that_were_launched_together_the_first_to_fail_has_the_last_word(tmp_path, monkeypatch):
+    words = tmp_path / "words"
+    monkeypatch.setenv(doors.LAST_WORDS, str(words))
+    assert ended_with(ConfigError("no space left")) == 1
+    assert ended_with(ConfigError("the other has gone")) == 1
+    assert words.read_text() == "error: no space left"
+
+
+def test_last_words_that_cannot_be_left_are_said_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv(doors.LAST_WORDS, str(tmp_path / "absent" / "words"))
+    assert ended_with(ConfigError("no space left")) == "error: no space left"
+
+
 def test_a_line_break_in_an_error_is_taken_out():
     assert ended_with(ConfigError("a\n  b\tc")) == "error: a b c"
 

@@ -49,11 +49,26 @@ def test_a_launched_stage_writes_what_the_stage_alone_does(way):
     )
 
 
-def test_a_refusal_is_one_line_and_nothing_is_written():
+def test_a_refusal_is_one_line_for_all_processes_and_nothing_is_written():
     resolved = artifacts.read_json(artifacts.recipe("npo_sago"))
     text = json.dumps(resolved).replace('"batch_size": 2', '"batch_size": 1')
     artifacts.recipe("npo_sago").write_text(text)
     done = launched(WAYS["replicated"])
-    assert done.returncode != 0
-    assert "error: training.batch_size: 1 rows for 2 processes; " in done.stderr
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert done.stderr.startswith("error: training.batch_size: 1 rows for 2 processes; ")
     assert not artifacts.model(CELL).exists()
+
+
+def test_fewer_processes_than_were_asked_for_say_so():
+    done = launched(f"--cpu {PLAIN}")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert done.stderr.startswith("error: LETHE_LAUNCH: 2 processes are asked for, 1 came up; ")
+
+
+def test_an_error_of_one_process_alone_is_told_once_and_not_what_it_leads_to_in_the_other():
+    artifacts.SCRATCH.symlink_to("nowhere")  # the first process alone writes checkpoints, and finds no folder
+    done = launched(WAYS["replicated"])
+    assert done.returncode == 1
+    assert done.stderr.count("FileExistsError: ") == 1, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("FileExistsError: ")
+    assert "peer" not in done.stderr
