@@ -24,6 +24,29 @@ def test_what_a_mask_keeps_of_a_gradient_is_zero_and_what_it_lets_move_whole_is_
     assert mask.gated(model.weight, None) is None
 
 
+def test_what_stays_has_no_gradient_in_a_step_and_is_put_back_after_it():
+    model = torch.nn.Linear(2, 1)
+    torch.nn.init.ones_(model.weight)
+    mask = masking.Mask(model, {"weight": torch.tensor([[True, False]]), "bias": True})
+    model.weight.grad, model.bias.grad = torch.tensor([[3.0, 4.0]]), torch.tensor([5.0])
+    mask.gate()
+    assert (model.weight.grad.tolist(), model.bias.grad.tolist()) == ([[3.0, 0.0]], [5.0])
+    with torch.no_grad():
+        model.weight.add_(1)  # as momentum and weight decay move also what has no gradient
+    mask.restore()
+    assert model.weight.tolist() == [[2.0, 1.0]]
+
+
+def test_a_mask_that_is_chosen_anew_forgets_what_it_kept():
+    model = torch.nn.Linear(2, 1)
+    mask = masking.Mask(model, {"weight": torch.tensor([[True, False]]), "bias": False})
+    mask.select(model, {"weight": True, "bias": torch.tensor([False])})
+    value = torch.tensor([[3.0, 4.0]])
+    assert mask.gated(model.weight, value) is value
+    assert mask.gated(model.bias, torch.tensor([5.0])).tolist() == [0.0]
+    assert model.bias.requires_grad
+
+
 @pytest.mark.parametrize("breaks", [False, True])
 def test_what_a_mask_changes_of_the_model_is_undone_however_it_ends(breaks):
     model, kept = tiny_model(), {}
