@@ -59,8 +59,12 @@ def fitted(parameter):
 
 
 def rows_for(objective, reference) -> list[Example]:
-    """The rows with substitutes, and what the reference thinks of both where the objective asks for that."""
-    return examples(ROWS, reference if objective.module.REFERENCE == "log_probs" else None, OTHERS)
+    """The rows with substitutes, and what the reference thinks of both where the objective asks for that.
+
+    No two rows have the same ones, so that their lengths differ: else a mean over tokens is one over rows.
+    """
+    rows = examples(ROWS, reference if objective.module.REFERENCE == "log_probs" else None, OTHERS)
+    return [replace(row, substitutes=row.substitutes[number:]) for number, row in enumerate(rows)]
 
 
 def batch_for(objective, rows: list[Example], pad: int | None = None) -> Batch:
