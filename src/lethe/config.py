@@ -3,23 +3,45 @@
 import difflib
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
 from ruamel.yaml import YAML, YAMLError
 
 from lethe.errors import ConfigError
 
 PARAMS = Path("params.yaml")
 
+#: All that stands at the top of ``params.yaml``, in its order.
+TOP_LEVEL = (
+    *("data", "release_dtype", "encoding", "prepare", "pretrain", "finetune", "grid", "infer", "attacks", "metrics"),
+    *("score", "check", "observe", "observations", "probe", "probes", "capabilities", "report", "meta_evaluation"),
+    "recipes",
+)
+_LONGEST_LIST = 160  # characters of known names in a message; of more, those are told that are most alike
+_LONGEST_VALUE = 60  # characters of what was found
+
 
 class Section(BaseModel):
-    """A block of ``params.yaml``: frozen, every key required, unknown keys refused."""
+    """A block of ``params.yaml``: frozen, every key required, unknown keys refused.
+
+    A list of names or whole numbers holds each of them once.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _each_once(cls, value: Any) -> Any:
+        # Numbers with a fraction may stand there twice: what draws from a list draws them more often.
+        names = [one for one in value if isinstance(one, str | int)] if isinstance(value, list) else []
+        twice = next((one for place, one in enumerate(names) if one in names[:place]), None)
+        if twice is not None:
+            raise ValueError(f"{twice!r} stands there more than once; name it once")
+        return value
 
 
 def _regular_expression(pattern: str) -> str:
@@ -58,6 +80,13 @@ def _parsed(text: str) -> Any:
     return YAML(typ="safe").load(text)
 
 
+def require_known_sections() -> None:
+    """Refuse what stands at the top of ``params.yaml`` and nobody reads: ConfigError with the nearest match."""
+    unknown = next((str(key) for key in read_params() if key not in TOP_LEVEL), None)
+    if unknown is not None:
+        raise ConfigError(f"{PARAMS}: {unknown}: unknown section.{nearest(unknown, TOP_LEVEL)}")
+
+
 def block(*keys: str) -> Any:
     """The value under a dotted path of ``params.yaml``, for example ``block("recipes", "npo")``."""
     value: Any = read_params()
@@ -84,30 +113,83 @@ def parse(schema: type[SectionType], values: Any, where: str) -> SectionType:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The closing part of an error about an unknown name: the closest known one, then all of them."""
+    """The closing part of an error about an unknown name: the closest known one, then all, of very many the closest."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"{hint} Known: {', '.join(known) or 'none'}."
+    return f"{hint} Known: {_listed(name, known) or 'none'}."
+
+
+def shown(value: Any) -> str:
+    """A value as an error tells what was found: of a long one its beginning."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
+
+
+def _listed(name: str, known: list[str]) -> str:
+    if len(everything := ", ".join(known)) <= _LONGEST_LIST:
+        return everything
+    alike = difflib.get_close_matches(name, known, n=5, cutoff=0.0)
+    return f"{', '.join(alike)} and {len(known) - len(alike)} more"
 
 
 def _first_problem(schema: type[Section], error: ValidationError, where: str) -> str:
     # A typo is reported twice, as a missing and as an unknown key; the unknown one names the mistake.
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     first = problems[0]
-    path = ".".join(str(part) for part in (where, *first["loc"]))
+    place = tuple(_written(schema, first["loc"]))
+    path = ".".join(map(str, (where, *place)))
     if first["type"] == "extra_forbidden":
-        return f"{path}: unknown key.{nearest(str(first['loc'][-1]), _known_keys(schema, first['loc'][:-1]))}"
+        return f"{path}: unknown key.{nearest(str(place[-1]), _known_keys(schema, place[:-1]))}"
     if first["type"] == "missing":
         return f"{path}: missing; give it a value."
-    return f"{path}: {first['msg'].removeprefix('Value error, ')}; found {first['input']!r}."
+    if first["type"] == "value_error" and (isinstance(first["input"], dict) or " found " in first["msg"]):
+        return f"{path}: {first['msg'].removeprefix('Value error, ')}."  # it names the key and what stands there
+    # Of a value that may be one of several kinds, what each of them expects.
+    alike = [problem for problem in problems if tuple(_written(schema, problem["loc"])) == place]
+    expected = dict.fromkeys(problem["msg"].removeprefix("Value error, ") for problem in alike)
+    return f"{path}: {', or '.join(expected)}; found {shown(first['input'])}."
+
+
+def _written(kind: Any, path: tuple[int | str, ...]) -> Iterator[int | str]:
+    # The part of pydantic's path that stands in the file: its name for each alternative of a union does not.
+    if not path:
+        return
+    if _alternatives(kind) > 1:
+        path, kind = path[1:], None
+        if not path:
+            return
+    yield path[0]
+    yield from _written(_inside(kind, path[0]), path[1:])
+
+
+def _alternatives(kind: Any) -> int:
+    if get_origin(kind) is Annotated:
+        return _alternatives(get_args(kind)[0])
+    return len(_not_none(kind)) if get_origin(kind) in (UnionType, Union) else 1
+
+
+def _not_none(kind: Any) -> list[Any]:
+    return [item for item in get_args(kind) if item is not type(None)]
+
+
+def _inside(kind: Any, key: int | str) -> Any:
+    # What stands at a key of a section, a list or a dictionary.
+    if isinstance(kind, type) and issubclass(kind, Section):
+        return field.annotation if (field := kind.model_fields.get(str(key))) else None
+    if get_origin(kind) is Annotated:
+        return _inside(get_args(kind)[0], key)
+    inner = _not_none(kind)
+    if get_origin(kind) in (UnionType, Union):
+        return _inside(inner[-1], key)
+    return inner[-1] if inner else None
 
 
 def _known_keys(kind: Any, path: tuple[int | str, ...]) -> Iterable[str]:
     # The keys of the section that stands at ``path`` inside a section, or inside a list or dictionary of sections.
-    if isinstance(kind, type) and issubclass(kind, Section):
-        return _known_keys(kind.model_fields[str(path[0])].annotation, path[1:]) if path else kind.model_fields
-    if get_origin(kind) is Annotated:
-        return _known_keys(get_args(kind)[0], path)
-    inner = [item for item in get_args(kind) if item is not type(None)]
-    return _known_keys(inner[-1], path if get_origin(kind) in (UnionType, Union) else path[1:])
+    for key in path:
+        kind = _inside(kind, key)
+    while get_origin(kind) in (Annotated, UnionType, Union):
+        kind = get_args(kind)[0] if get_origin(kind) is Annotated else _not_none(kind)[-1]
+    known: Iterable[str] = kind.model_fields
+    return known

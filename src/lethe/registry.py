@@ -44,7 +44,9 @@ def source_file(kind: str, name: str) -> Path:
 def configured(kind: str, settings: dict[str, Any], where: str) -> tuple[ModuleType, Section]:
     """A component and its checked settings, from a block that holds ``name`` beside the component's own keys."""
     if not isinstance(settings, dict) or not isinstance(settings.get("name"), str):
-        raise ConfigError(f"{config.PARAMS}: {where}: expected a block with a 'name' from {', '.join(names(kind))}.")
+        known = config.nearest(settings if isinstance(settings, str) else "", names(kind))
+        found = config.shown(settings)
+        raise ConfigError(f"{config.PARAMS}: {where}: expected a block with a 'name', found {found}.{known}")
     module = load(kind, settings["name"], f"{where}.name")
     rest = {key: value for key, value in settings.items() if key != "name"}
     return module, config.parse(module.Config, rest, where)

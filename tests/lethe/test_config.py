@@ -1,10 +1,11 @@
 import importlib
 import pkgutil
+from typing import Annotated, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 import lethe
 from lethe import config
@@ -15,6 +16,19 @@ from lethe.errors import ConfigError
 class Inner(Section):
     steps: int
     rate: float
+
+
+class Several(Section):
+    rows: Literal["validation"] | Literal["retain", "general"]
+    share: Annotated[float, Field(ge=0)] | Literal["all"] | None
+    sections: list[Inner] | None
+
+
+class Lists(Section):
+    names: list[str]
+    places: list[int]
+    rates: list[float]
+    named: dict[str, Inner] | None
 
 
 class Outer(Section):
@@ -93,6 +107,56 @@ def test_a_misspelt_key_is_reported_as_misspelt_and_not_as_missing():
 )
 def test_a_value_that_does_not_fit_is_shown(values, message):
     assert message in refusal(values)
+
+
+SEVERAL = {"rows": "retain", "share": None, "sections": None}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rows": "al"}, "rows: Input should be 'validation', or Input should be 'retain' or 'general'; found 'al'."),
+        (
+            {"share": -1},
+            "share: Input should be greater than or equal to 0, or Input should be 'all'; found -1.",
+        ),
+        ({"sections": [INNER, INNER | {"step": 2}]}, "sections.1.step: unknown key. Did you mean 'steps'? Known: "),
+    ],
+)
+def test_of_a_value_of_several_kinds_all_are_told_and_the_path_is_that_of_the_file(values, message):
+    assert refusal(SEVERAL | values, Several).startswith(f"params.yaml: block.{message}")
+
+
+LISTS = {"names": ["a", "b"], "places": [1, 2], "rates": [0.5, 0.5], "named": None}
+
+
+def test_a_list_of_names_or_places_holds_each_once_and_one_of_other_numbers_may_repeat_them():
+    assert config.parse(Lists, LISTS, "block").rates == [0.5, 0.5]
+    assert refusal(LISTS | {"names": ["a", "b", "a"]}, Lists) == (
+        "params.yaml: block.names: 'a' stands there more than once; name it once; found ['a', 'b', 'a']."
+    )
+    assert "block.places: 1 stands there more than once" in refusal(LISTS | {"places": [1, 1]}, Lists)
+
+
+def test_of_a_long_value_the_beginning_is_shown():
+    message = refusal(INNER | {"steps": "x" * 1000})
+    assert message.endswith(f"; found '{'x' * 59}….")
+    assert config.shown("short") == "'short'"
+
+
+def test_of_very_many_names_those_most_alike_are_told():
+    known = [f"recipe_{number}" for number in range(100)]
+    told = config.nearest("recipe-17", known)
+    assert told.startswith(" Did you mean 'recipe_17'? Known: recipe_17, ")
+    assert told.endswith(" and 95 more.")
+
+
+def test_what_stands_at_the_top_and_nobody_reads_is_refused_with_the_nearest_match(params):
+    params.write_text("data: world\nobserv: {batch_size: 1}")
+    with pytest.raises(ConfigError, match=r"^params\.yaml: observ: unknown section\. Did you mean 'observe'\? Known: "):
+        config.require_known_sections()
+    params.write_text("data: world\nobserve: {batch_size: 1}")
+    config.require_known_sections()
 
 
 @given(

@@ -117,7 +117,7 @@ def test_a_name_that_would_leave_the_folder_of_recipes_is_refused():
         ("training.weights", REMOVED, "recipes.npo.training.weights: missing"),
         ("retain_objective", REMOVED, "recipes.npo.retain_objective: missing"),
         ("combiner", None, "recipes.npo.combiner: null beside a forget_objective; give it a block."),
-        ("mask", {}, "recipes.npo.mask: expected a block with a 'name' from all"),
+        ("mask", {}, "recipes.npo.mask: expected a block with a 'name', found {}. Known: all, "),
         ("mask", "all", "recipes.npo.mask: "),
         ("forget_objective.beta", 0, "recipes.npo.forget_objective.beta: Input should be greater than 0; found 0."),
         ("forget_objective.reduction", "sum", "'sequence_sum' or 'sequence_mean'; found 'sum'."),
@@ -305,7 +305,7 @@ def test_a_recipe_is_refused_when_a_term_of_its_sum_has_changed_since(monkeypatc
         ([(1.0, TOP_K | {"kk": 1})], "terms.0.objective: kk: unknown key. Did you mean 'k'?"),
         ([(1.0, {"name": "nll"}), (1.0, TOP_K | {"k": 0})], "terms.1.objective: k: Input should be greater than 0"),
         ([(0.0, {"name": "nll"})], "terms.0.weight: Input should be greater than 0"),
-        ([(1.0, None)], "terms.0.objective: expected a block with a 'name' from activation_mse, "),
+        ([(1.0, None)], "terms.0.objective: expected a block with a 'name', found None. Known: activation_mse, "),
         (
             [(1.0, {"name": "weighted_sum", "terms": [{"weight": 1.0, "objective": {"name": "nll"}}]})],
             "terms.0.objective: a sum in a sum; write its terms beside the others, their weights multiplied",
@@ -398,7 +398,7 @@ ADAPTERS = {"name": "lora", "patterns": ["q_proj"], "rank": 16, "alpha": 32, "dr
         (ADAPTERS | {"rank": 0}, "edit.mask: rank: Input should be greater than 0"),
         (ADAPTERS | {"keep_adapter": True}, "edit.mask: an edit goes on from the merged weights and keeps no adapter"),
         ({"name": "fisher", "fraction": 0.3, "floor": 1e-8}, "edit.mask: it is chosen by gradients of a recipe's"),
-        (None, "edit.mask: expected a block with a 'name' from all, "),
+        (None, "edit.mask: expected a block with a 'name', found None. Known: all, "),
     ],
 )
 def test_a_mask_that_an_edit_cannot_train_under_is_refused_in_one_line(mask, message):

@@ -54,7 +54,14 @@ def test_a_block_is_a_name_beside_the_components_own_keys():
 
 
 @pytest.mark.parametrize("block", [None, [], "npo", {}, {"beta": 0.1}, {"name": 3}, {"name": None}])
-def test_a_block_without_a_name_is_told_the_names_there_are(block):
+def test_a_block_without_a_name_is_told_what_it_is_and_the_names_there_are(block):
     known = ", ".join(registry.names("masks"))
-    with pytest.raises(ConfigError, match=rf"^params\.yaml: here: expected a block with a 'name' from {known}\.$"):
+    with pytest.raises(ConfigError) as raised:
         registry.configured("masks", block, "here")
+    found = f"params.yaml: here: expected a block with a 'name', found {block!r}."
+    assert str(raised.value) == f"{found} Known: {known}."
+
+
+def test_a_name_alone_is_no_block_and_is_recognised():
+    with pytest.raises(ConfigError, match=r"a 'name', found 'layer'\. Did you mean 'layers'\?"):
+        registry.configured("masks", "layer", "here")
