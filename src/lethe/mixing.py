@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Annotated
 
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from lethe import distribution
 from lethe.config import Section
+
+logger = logging.getLogger(__name__)
 
 
 class Search(Section):
@@ -64,6 +67,27 @@ def within(ratio: Callable[[float], float], budget: Budget) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if ratio(middle) <= budget.perplexity_ratio else (low, middle)
     return low
+
+
+def tell_bounds(strength: float, budget: Budget, title: str) -> None:
+    """Say so where the limits of a search decided what :func:`within` found, and not its budget."""
+    if strength == budget.largest:
+        logger.warning(
+            "%s: the search ended at search.largest, %g, with the perplexity still within the budget of %g times; "
+            "raise it if more is to be forgotten.",
+            title,
+            budget.largest,
+            budget.perplexity_ratio,
+        )
+    elif strength == 0:
+        logger.warning(
+            "%s: even %.3g, search.largest after %d halvings, takes the perplexity beyond the budget of %g times, so "
+            "that nothing is changed; raise search.halvings or search.perplexity_ratio.",
+            title,
+            budget.largest / 2**budget.halvings,
+            budget.halvings,
+            budget.perplexity_ratio,
+        )
 
 
 def extraction_strength(hits: Tensor) -> float:

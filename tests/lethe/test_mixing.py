@@ -24,6 +24,15 @@ def test_the_largest_is_halved_so_often_and_no_oftener():
     assert tried == [3.0, 1.5, 0.75]
 
 
+def test_it_is_told_where_a_limit_of_the_search_decided_and_not_the_budget(caplog):
+    mixing.tell_bounds(1.0, budget(), "unlearn x")
+    mixing.tell_bounds(0.0, budget(halvings=2), "unlearn x")
+    mixing.tell_bounds(9 / 32, budget(), "unlearn x")
+    above, below = [record.getMessage() for record in caplog.records]
+    assert above.startswith("unlearn x: the search ended at search.largest, 1, with the perplexity still within")
+    assert below.startswith("unlearn x: even 0.25, search.largest after 2 halvings, takes the perplexity beyond")
+
+
 def test_nothing_is_taken_where_nothing_is_within_the_budget_and_all_where_all_is():
     assert mixing.within(lambda strength: 2.0, budget(halvings=2)) == 0
     assert mixing.within(lambda strength: math.nan, budget(halvings=2)) == 0

@@ -27,7 +27,7 @@ from lethe import batches, distribution, editing, losses, perturbation, threshol
 from lethe.batches import Batch, Example
 from lethe.config import Section
 from lethe.errors import ConfigError
-from lethe.mixing import Budget, within
+from lethe.mixing import Budget, tell_bounds, within
 
 if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone is spared
     from transformers import PreTrainedModel
@@ -181,6 +181,8 @@ def _moved(
 
     scale = config.scale if config.search is None else within(perplexity_ratio, config.search)
     assert scale is not None
+    if config.search is not None:
+        tell_bounds(scale, config.search, material.title)
     return {"step": 1, "scale": scale, "perplexity_ratio": perplexity_ratio(scale)}
 
 

@@ -169,6 +169,8 @@ def _searched(
         # budget: at ``share`` it is enough.
         less = mixing.within(too_much, search.model_copy(update={"largest": share, "perplexity_ratio": 1.0}))
         share = min(share, less * (1 + 2**-search.bisections)) or share / 2**search.halvings
+    else:
+        mixing.tell_bounds(share, search, material.title)
     return _alpha(pairs, share), {"perplexity_ratio": ratio(share)}
 
 

@@ -173,6 +173,14 @@ def test_the_search_selects_as_much_as_the_budget_allows(searched):
     assert 0 < little["selected_fraction"] < more["selected_fraction"]
 
 
+def test_a_search_that_its_limits_ended_says_so(searched, caplog):
+    searched(perplexity_ratio=2.0)
+    assert caplog.messages == []
+    searched(perplexity_ratio=1e9)
+    (told,) = caplog.messages
+    assert f"the search ended at search.largest, {BUDGET['largest']:g}, with the perplexity still within" in told
+
+
 def test_the_search_ends_where_enough_is_forgotten(searched):
     high, _, far = searched(perplexity_ratio=1e9)
     enough = (nlls(learnt.knowing(*LOST, *KEPT))[0] + high) / 2
