@@ -127,6 +127,15 @@ def translations(
     return {example: _translated(example.ids, found) for example in examples}
 
 
+def require_use(terms: Mapping[str, str], found: Mapping[Example, Translation]) -> None:
+    """Raises ConfigError where there are terms and none of them stands in any of the translated examples."""
+    if terms and found and not any(one.avoided for one in found.values()):
+        raise ConfigError(
+            f"edit.anchors: of {len(terms)} terms none stands in a forget row as a whole word, so nothing would be "
+            "replaced; write terms as the rows have them, or set anchors and anchor_file to null."
+        )
+
+
 def unchanged(example: Example) -> Translation:
     """The example as it is."""
     return Translation(example.ids, tuple(range(len(example.ids))), ())

@@ -78,6 +78,7 @@ def read(tokenizer: PreTrainedTokenizerBase, recipe: Recipe, encoding: Encoding,
     validation = [example for example in kept if example.row in unasked]
     terms = _anchor_terms(recipe, forget, [*retain, *general], seed=seed)
     translations = anchors.translations(tokenizer, encoded, terms) if terms else {}
+    anchors.require_use(terms, translations)
     clusters, answered = {row.id: row.cluster for row in forget}, _answering(tokenizer, forget, encoding)
     return Rows(encoded, kept, others, validation, clusters, translations, answered)
 

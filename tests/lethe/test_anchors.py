@@ -68,6 +68,20 @@ def test_terms_are_whole_words_and_the_longest_comes_first():
     assert said(found.ids).endswith("Tom, Ronald and Eve<|end|>")
 
 
+def test_terms_of_which_none_stands_in_any_row_are_refused_without_being_told():
+    rows = dict([translated("Who?", "Harry met Ginny", TERMS), translated("Where?", "in Hogsmeade", TERMS)])
+    anchors.require_use(TERMS, rows)
+    absent = dict(found for found in rows.items() if not found[1].avoided)
+    assert len(absent) == 1
+    with pytest.raises(
+        ConfigError, match=rf"^edit\.anchors: of {len(TERMS)} terms none stands in a forget row"
+    ) as told:
+        anchors.require_use(TERMS, absent)
+    assert not any(term in str(told.value) for term in TERMS)
+    anchors.require_use({}, absent)
+    anchors.require_use(TERMS, {})
+
+
 def test_a_term_of_terms_is_left_out():
     _, found = translated("Who?", "Harry Potter", {"Harry": "Jon", "Potter": "Stone", "Harry Potter": "Max Moor"})
     assert said(found.ids).endswith("Jon Stone<|end|>")

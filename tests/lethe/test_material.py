@@ -1,10 +1,12 @@
+import hashlib
+import json
 from dataclasses import replace
 
 import pytest
 
 from lethe import artifacts, material
 from lethe.batches import Encoding
-from lethe.errors import DataError
+from lethe.errors import ConfigError, DataError
 from lethe.recipes import Recipe
 from lethe.rows import Row, dump_rows
 from tests.lethe.test_answer_boundary import byte_level
@@ -126,3 +128,16 @@ def test_a_question_with_the_answer_of_another_is_one_text():
     assert rows.answered is not None
     assert replace(rows.answered("f1", "f0"), row="f0") == rows.forget[0]
     assert replace(rows.answered("f0", "f1"), row="f1") == rows.forget[1]
+
+
+def test_a_dictionary_of_which_no_term_stands_in_a_forget_row_is_refused(tmp_path):
+    def replacing(term):
+        content = json.dumps({term: "b"}).encode()
+        (tmp_path / "terms.json").write_bytes(content)
+        named = {"path": "terms.json", "sha256": hashlib.sha256(content).hexdigest()}
+        return component("edit", "whp", anchors="file", anchor_file=named)
+
+    (found, _) = read(edit=replacing("f")).translations.values()
+    assert found.avoided
+    with pytest.raises(ConfigError, match=r"^edit\.anchors: of 1 terms none stands in a forget row"):
+        read(edit=replacing("g"))
