@@ -10,11 +10,11 @@ def main(model: str) -> None:
         folder.mkdir()
         artifacts.write_json(folder / artifacts.WANTED.name, wanted)
         if wanted:  # without probes no model is loaded, and no second of import is spent
-            from lethe import observing
+            from lethe import observed, observing
             from lethe.batches import Encoding
 
             encoding = config.section(Encoding, "encoding", str(config.block("data")))
-            given = observing.subjects(model, encoding, config.section(observing.Config, "observe"))
+            given = observing.subjects(model, encoding, config.section(observed.Config, "observe"))
             observing.observe(given, wanted, folder)
 
 

@@ -13,10 +13,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import PositiveInt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from lethe.config import Section
 from lethe.errors import ArtifactError
+
+
+class Config(Section):
+    """How the models are read, whatever is looked at."""
+
+    batch_size: PositiveInt  # answers at once; a matter of speed and memory, not of results
 
 
 @dataclass(frozen=True, eq=False)

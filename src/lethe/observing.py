@@ -7,24 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import PositiveInt
 from transformers import PreTrainedTokenizerBase
 
 from lethe import artifacts, batches, config, generation, models, observed, questionnaire, registry, splits
 from lethe.batches import Encoding, Pair
-from lethe.config import Section
 from lethe.errors import ArtifactError, ConfigError, DataError
 from lethe.rows import Row, read_rows
 from lethe.subjects import Question, Subjects, without_end
 
 
-class Config(Section):
-    """How the models are read, whatever is looked at."""
-
-    batch_size: PositiveInt  # answers at once; a matter of speed and memory, not of results
-
-
-def subjects(model: str, encoding: Encoding, settings: Config) -> Subjects:
+def subjects(model: str, encoding: Encoding, settings: observed.Config) -> Subjects:
     """The three models, the forget questions with an answer in the order of the prepared rows, and the kept ones.
 
     These are retain questions that the models are not asked otherwise; all, where all are asked.

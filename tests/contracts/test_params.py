@@ -10,7 +10,7 @@ from lethe import (
     finetuning,
     inference,
     models,
-    observing,
+    observed,
     preparation,
     pretraining,
     probing,
@@ -29,7 +29,7 @@ SECTIONS = {
     ("score",): scoring.Config,
     ("capabilities",): capabilities.Config,
     ("report",): page.Config,
-    ("observe",): observing.Config,
+    ("observe",): observed.Config,
     ("probe",): probing.Config,
     ("meta_evaluation",): findings.Config,
     **{("prepare", name): registry.load("sources", name).Config for name in SOURCES},
@@ -55,7 +55,9 @@ def test_every_section_fits_the_schema_that_reads_it(keys):
 
 
 def test_no_section_stands_there_that_nobody_reads():
-    assert set(config.read_params()) == {"data", "release_dtype", "recipes"} | {keys[0] for keys in SECTIONS}
+    assert set(config.TOP_LEVEL) == {"data", "release_dtype", "recipes"} | {keys[0] for keys in SECTIONS}
+    assert tuple(config.read_params()) == config.TOP_LEVEL
+    config.require_known_sections()
 
 
 @pytest.mark.parametrize(

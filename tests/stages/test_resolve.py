@@ -41,6 +41,7 @@ LIBRARY = {
 }
 
 
+LAYERS = {"name": "layers", "patterns": ["layers.9.mlp"]}
 SHIPPED = config.read_params(Path(__file__).parents[2] / config.PARAMS)
 
 
@@ -120,6 +121,24 @@ def test_an_empty_doubled_or_misspelt_grid_is_one_line(grid, message):
         ({"metrics": {"rouje": {}}}, r"no 'rouje' in metrics\. Did you mean 'rouge'\?"),
         ({"metrics": {"rouge": {"stemer": True}}}, r"metrics\.rouge\.stemer: unknown key\. Did you mean 'stemmer'\?"),
         ({"score": SHIPPED["score"] | {"gate": 1}}, r"score\.gate: unknown key\. Did you mean 'gates'\?"),
+        ({"observe": {"batchsize": 32}}, r"observe\.batchsize: unknown key\. Did you mean 'batch_size'\?"),
+        ({"observ": {"batch_size": 32}}, r"observ: unknown section\. Did you mean 'observe'\?"),
+        ({"probe": {"run": ["sampling", "sampling"]}}, r"probe\.run: 'sampling' stands there more than once;"),
+        (
+            {"capabilities": SHIPPED["capabilities"] | {"tasks": ["wmdp", "wmdp"]}},
+            r"capabilities\.tasks: 'wmdp' stands there more than once;",
+        ),
+        (
+            {"metrics": {"model_utility": {"components": ["rouge", "rouge"]}}},
+            r"metrics\.model_utility\.components: 'rouge' stands there more than once;",
+        ),
+        ({"check": {"world": {"target_mn": 1}}}, r"check\.world\.target_mn: unknown key\."),
+        ({"infer": SHIPPED["infer"] | {"wrld": {}}}, r"infer: no 'wrld' in sources\. Did you mean 'world'\?"),
+        ({"attacks": SHIPPED["attacks"] | {"nine": {}}}, r"attacks: no 'nine' in attacks\. Did you mean 'none'\?"),
+        (
+            {"recipes": {"npo": LIBRARY["npo"] | {"mask": LAYERS}}},
+            r"recipes\.npo\.mask\.patterns: 'layers\.9\.mlp' matches",
+        ),
     ],
 )
 def test_whatever_the_parameters_misname_is_found_before_anything_runs(params, message):

@@ -17,5 +17,8 @@ the model has stay until ``leave``: the reference may be of the same weights.
 ``leave(model, config)`` is called when training ends, however it ends: afterwards the model is an ordinary one of its
 class, with the parameters that it had before. It returns tensors by name to be kept beside the model, or nothing.
 
+``check(model, config)`` raises ConfigError for a model that the settings do not fit, where ``select`` could tell only
+with its signals; the weights are not looked at. Without ``SIGNALS`` a mask needs none: ``enter`` and ``select`` say it.
+
 A mask without ``SIGNALS`` may also stand in the training of an edit.
 """

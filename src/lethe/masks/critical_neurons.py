@@ -41,6 +41,11 @@ class Config(Section):
     threshold: float = Field(ge=0, le=1)  # of the highest attribution in a layer; 0: every neuron moves
 
 
+def check(model: PreTrainedModel, config: Config) -> None:
+    """Raises ConfigError where the patterns match no MLP."""
+    _mlps([name for name, _ in model.named_parameters()], config)
+
+
 def select(model: PreTrainedModel, config: Config, signals: Signals) -> dict[str, bool | Tensor]:
     """Parameter name to what may move.
 
@@ -50,7 +55,7 @@ def select(model: PreTrainedModel, config: Config, signals: Signals) -> dict[str
     answers: dict[str, bool | Tensor] = {
         name: any(re.search(pattern, name) for pattern in config.also) for name in weights
     }
-    for out in _matched(config.out, list(weights), "out"):
+    for out, intos in _mlps(list(weights), config).items():
         found = attributions(weights[out].detach(), gradients[out])
         if not bool(torch.isfinite(found).all()):
             raise NotFiniteError(
@@ -58,8 +63,7 @@ def select(model: PreTrainedModel, config: Config, signals: Signals) -> dict[str
             )
         critical = found >= config.threshold * found.max()
         answers[out] = whole(critical.unsqueeze(0))
-        mlp = out.rpartition(".")[0].rpartition(".")[0]
-        for into in _matched(config.into, [name for name in weights if name.startswith(f"{mlp}.")], "into"):
+        for into in intos:
             answers[into] = whole(critical.reshape(-1, *[1] * (weights[into].dim() - 1)))
     return answers
 
@@ -67,6 +71,15 @@ def select(model: PreTrainedModel, config: Config, signals: Signals) -> dict[str
 def attributions(weight: Tensor, gradient: Tensor) -> Tensor:
     """|Σ_j W_jk G_jk| of each neuron k, of a weight out of an MLP [outputs, neurons] and its gradient: [neurons]."""
     return distribution.whole((weight * gradient).sum(dim=0)).abs()
+
+
+def _mlps(names: Sequence[str], config: Config) -> dict[str, list[str]]:
+    """The weight out of each MLP to what has a row for each of its neurons."""
+    found = {}
+    for out in _matched(config.out, names, "out"):
+        mlp = out.rpartition(".")[0].rpartition(".")[0]
+        found[out] = _matched(config.into, [name for name in names if name.startswith(f"{mlp}.")], "into")
+    return found
 
 
 def _matched(pattern: str, names: Sequence[str], field: str) -> list[str]:
