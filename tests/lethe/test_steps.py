@@ -172,3 +172,66 @@ def test_retain_rows_are_as_long_as_the_forget_rows_beside_them_where_lengths_ar
         for one, other in zip(forget, retain, strict=True):
             wanted = one.attention_mask.sum(1).tolist()
             assert other.attention_mask.sum(1).tolist() == [min(lengths, key=lambda n: abs(n - w)) for w in wanted]
+
+
+def test_what_an_optimizer_may_measure_is_the_weighted_sum_of_both_losses():
+    setting = setting_of(tiny_model(), weighed(batch_size=2, accumulation=2))
+    forget, retain = (sum(piece().item() for piece in pieces) for pieces in steps.terms(setting, 1))
+    assert steps.probe(setting).loss(1) == pytest.approx(FORGET_WEIGHT * forget + RETAIN_WEIGHT * retain, rel=1e-6)
+
+
+def test_the_sampled_gradient_is_that_of_the_mean_nll_of_labels_that_the_model_draws():
+    model = tiny_model()
+    setting = setting_of(model, weighed(batch_size=2, accumulation=2))
+    torch.manual_seed(3)
+    found, count = steps.probe(setting).sampled_gradient(1)
+    pieces, values = [batch for window in steps.windows(setting, 1) for batch in window], []
+    torch.manual_seed(3)
+    for batch in pieces:
+        logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits[batch.predicts]
+        drawn = torch.multinomial(logits.detach().softmax(-1), 1)[:, 0]
+        values.append(torch.nn.functional.cross_entropy(logits, drawn, reduction="none"))
+    assert count == sum(map(len, values))
+    torch.cat(values).mean().backward()
+    for one, other in zip(found, gradients_of(model), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
+
+
+def test_a_combiner_is_told_the_number_of_the_step_and_its_retain_loss():
+    # λ moves after step 1, the first one after the warm-up, by η (L_r − ε).
+    combiner = component(
+        "combiner",
+        "primal_dual",
+        forget_weight=1.0,
+        retain_weight=0.5,
+        retain_loss_bound=1.0,
+        dual_step_size=0.1,
+        warmup_steps=1,
+        update_steps=1,
+    )
+    point = recipe(forget_objective="grad_ascent", combiner=combiner, training=training(batch_size=4))
+    compute = steps.gradients(setting_of(tiny_model(), point))
+    told = [compute(step) for step in range(3)]
+    assert [numbers["dual_weight"] for numbers in told[:2]] == [0.5, 0.5]
+    assert told[2]["dual_weight"] == pytest.approx(0.5 + 0.1 * (told[1]["retain_loss"] - 1.0), rel=1e-6)
+
+
+def test_a_wrapper_is_told_the_number_of_the_step():
+    # Before the end of its warm-up, at step 0, it takes the plain gradient.
+    wrapper = component("wrapper", "straight_through", warmup_steps=1, ramp_steps=0)
+    norms = []
+    for part in (None, wrapper):
+        point = recipe(forget_objective="grad_ascent", wrapper=part, training=training(batch_size=4))
+        compute = steps.gradients(setting_of(tiny_model(), point))
+        norms.append([compute(step)["forget_gradient_norm"] for step in range(2)])
+    assert norms[1][0] == pytest.approx(norms[0][0], rel=1e-5)
+    assert abs(norms[1][1] - norms[0][1]) > 0.05 * norms[0][1]
+
+
+def test_what_is_said_in_place_of_an_answer_is_drawn_anew_in_every_step():
+    rows = examples([("lose?", "xyz")], others=["no", "never", "not known"])
+    point = recipe(forget_objective="refusal", training=training(batch_size=1))
+    drawn = [
+        steps.collated(rows, point, step, seed=0, pad=unlearned.PAD, device=torch.device("cpu"))[0] for step in range(8)
+    ]
+    assert len({tuple(batch.substitute.targets.tolist()) for batch in drawn}) > 1

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from lethe import verdict
+from lethe import gates, verdict
 from lethe.scores import Score
-from tests.lethe.test_verdict import GOOD, LIMITS, around, differing, judged, probing, prompting, returning
+from tests.lethe.test_verdict import GOOD, LIMITS, MISSING, around, differing, judged, probing, prompting, returning
 
 
 def between(low, high, value=None):
@@ -69,6 +69,32 @@ FORGOTTEN = "forgotten, survives quantization"
 )
 def test_nothing_is_named_that_only_reaches_its_limit(found, text):
     assert judged(found)[1].text == text
+
+
+def test_a_test_that_the_target_may_only_just_fail_has_no_power():
+    assert not gates.has_power(between(0.05, 0.4), 0.05)
+    assert gates.has_power(between(0.06, 0.4), 0.05)
+
+
+def test_one_number_that_is_not_finite_is_too_many():
+    assert judged(replace(GOOD, num_not_finite=1))[0]["G0"].passed is False
+
+
+def test_what_fails_fails_also_beside_what_is_missing():
+    broken = Score(None, None, None, 5, 4)
+    assert judged(replace(GOOD, membership={"mia_loss": broken, "mia_min_k": around(0.2)}))[0]["G4"].passed is False
+
+
+def test_either_too_far_below_the_retain_model_is_over_forgotten():
+    assert judged(differing(truth_ratio_knowledge=around(-0.08)))[1].text == "over-forgotten"
+    strict = LIMITS.model_copy(update={"over_forgetting_margin": 0.02})
+    below = differing(probability=around(-0.03, width=0.01))  # equivalent, and yet beyond the margin of G2
+    assert verdict.verdict(below, gates.judge(below, strict), strict).text == "over-forgotten"
+
+
+def test_beside_a_failure_a_missing_utility_is_said():
+    found = replace(differing(probability=around(-0.2)), utility=MISSING)
+    assert judged(found)[1].text == "over-forgotten, utility not tested"
 
 
 def test_of_several_the_worst_is_named():
