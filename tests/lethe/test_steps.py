@@ -222,10 +222,11 @@ def test_a_wrapper_is_told_the_number_of_the_step():
     norms = []
     for part in (None, wrapper):
         point = recipe(forget_objective="grad_ascent", wrapper=part, training=training(batch_size=4))
-        compute = steps.gradients(setting_of(tiny_model(), point))
-        norms.append([compute(step)["forget_gradient_norm"] for step in range(2)])
+        norms.append(
+            [steps.gradients(setting_of(tiny_model(), point))(step)["forget_gradient_norm"] for step in (0, 1)]
+        )
     assert norms[1][0] == pytest.approx(norms[0][0], rel=1e-5)
-    assert abs(norms[1][1] - norms[0][1]) > 0.05 * norms[0][1]
+    assert norms[1][1] > 1.5 * norms[0][1]
 
 
 def test_what_is_said_in_place_of_an_answer_is_drawn_anew_in_every_step():
