@@ -1,5 +1,6 @@
 """Where a recipe comes from: the paper that params.yaml names above it."""
 
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -13,7 +14,7 @@ def papers() -> dict[str, str]:
     """The paper of each recipe: named above it in params.yaml, else above the first of its suite, else by its parts."""
     suites: dict[str, str] = {}
     found = {}
-    comments = dict(_comments())
+    comments = above()
     for name in config.block("recipes"):
         suite = name.partition("-")[0] if "-" in name else name
         named = _ARXIV.search(comments.get(name, ""))
@@ -23,18 +24,27 @@ def papers() -> dict[str, str]:
     return found
 
 
-def _comments() -> Iterator[tuple[str, str]]:
-    """Each recipe with the comment that stands above it."""
-    above: list[str] = []
-    lines = config.PARAMS.read_text(encoding="utf-8").splitlines()
-    for line in lines[lines.index("recipes:") + 1 :]:
-        if line and not line.startswith(" "):
-            return  # the next section
+def above() -> dict[str, str]:
+    """The comment that stands above each recipe of params.yaml, where one does, as one line."""
+    said: dict[str, str] = {}
+    comment: list[str] = []
+    for line in _library():
         if found := re.match(r"  ([\w-]+):", line):
-            yield found[1], " ".join(above)
-            above = []
+            if comment:
+                said[found[1]] = " ".join(comment)
+            comment = []
         elif line.startswith("  #"):
-            above.append(line)
+            comment.append(line.strip(" #"))
+    return said
+
+
+def _library() -> Iterator[str]:
+    """The lines below ``recipes:``, to the next section; none where all stands behind it in one line."""
+    lines = iter(config.PARAMS.read_text(encoding="utf-8").splitlines())
+    for line in lines:
+        if line.startswith("recipes:"):
+            break
+    yield from itertools.takewhile(lambda line: not line or line.startswith(" "), lines)
 
 
 def _by_parts(name: str) -> str:

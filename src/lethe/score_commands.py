@@ -7,6 +7,9 @@ from lethe import terminal
 
 # Imports stand inside the commands: `lethe --help` must not wait for what it does not use.
 
+_MATCHED = "matched\nextraction"
+_OF_MATCHED = "matched extraction: extraction strength on forget at the target's utility; retain's is its own"
+
 
 def table(published: list[Path]) -> None:
     """Print the summary of the last report and where the report is."""
@@ -15,7 +18,8 @@ def table(published: list[Path]) -> None:
     rows = artifacts.read_json(artifacts.REPORT_TABLE)
     others, notes = _published(published, rows)
     _show_rows([*rows, *others])
-    for line in [*notes, artifacts.REPORT_PAGE]:
+    meaning = [_OF_MATCHED] if _are_matched(rows) else []
+    for line in [*meaning, *notes, artifacts.REPORT_PAGE]:
         terminal.say(line)
 
 
@@ -38,26 +42,38 @@ def _published(paths: list[Path], ours: list[dict[str, Any]]) -> tuple[list[dict
 def _show_rows(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
+    cells = [_cells(row) for row in rows]
+    if not _are_matched(rows):
+        for named in cells:
+            del named[_MATCHED]
+    shown = Table()
+    for heading in cells[0] if cells else ():
+        words = heading in ("model", "worst\nquantization", "verdict")
+        shown.add_column(heading, justify="left" if words else "right", overflow="fold")
+    for named in cells:
+        shown.add_row(*named.values())
+    terminal.show(shown)
+
+
+def _are_matched(rows: list[dict[str, Any]]) -> bool:
+    return any(row.get("matched_extraction") is not None for row in rows)
+
+
+def _cells(row: dict[str, Any]) -> dict[str, str]:
+    """The text under each heading."""
     from lethe import artifacts
 
-    shown = Table()
-    for heading in (
-        "model",
-        "forget\nknowledge",
-        "utility",
-        "worst\nquantization",
-        "knowledge\nafter",
-        "utility\nafter",
-    ):
-        shown.add_column(heading, justify="left" if heading in ("model", "worst\nquantization") else "right")
-    shown.add_column("verdict")
-    for row in rows:
-        numbers = [
-            _number(row[name]) for name in ("forget_knowledge", "utility", "forget_knowledge_after", "utility_after")
-        ]
-        verdict = row["verdict"] or ("control" if row["model"] in artifacts.CONTROLS else "not measured")
-        shown.add_row(row["model"], *numbers[:2], row["worst_condition"] or "none was run", *numbers[2:], verdict)
-    terminal.show(shown)
+    matched = row.get("matched_extraction")  # no model from elsewhere is mixed
+    return {
+        "model": row["model"],
+        "forget\nknowledge": _number(row["forget_knowledge"]),
+        "utility": _number(row["utility"]),
+        "worst\nquantization": row["worst_condition"] or "none was run",
+        "knowledge\nafter": _number(row["forget_knowledge_after"]),
+        "utility\nafter": _number(row["utility_after"]),
+        _MATCHED: "–" if row["model"] == artifacts.CONTROLS[0] else _number(matched),  # every mixture begins there
+        "verdict": row["verdict"] or ("control" if row["model"] in artifacts.CONTROLS else "not measured"),
+    }
 
 
 def meta_evaluation(

@@ -20,3 +20,10 @@ def test_a_recipe_without_a_comment_or_on_one_line_is_cited_by_its_parts(tmp_pat
         "    mask: null, wrapper: null, edit: null}\n"
     )
     assert citations.papers() == {"first": "2401.00001", "second": "2404.05868"}
+    assert citations.above() == {"first": "Somebody, 2024, arXiv:2401.00001."}
+
+
+def test_recipes_that_all_stand_in_one_line_have_no_comments(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("recipes: {}  # none yet\ngrid:\n  # no recipe:\n  npo:\n")
+    assert citations.above() == {}

@@ -10,28 +10,6 @@ import pytest
 from lethe import artifacts, cli
 from tests import openunlearning_log
 
-RECIPES = """
-grid: {recipes: [npo], seeds: [0], attacks: [none], retain_seeds: []}
-recipes:
-  npo:
-    forget_objective: {name: npo, beta: 0.1}
-    retain_objective: {name: nll}
-    combiner: {name: sum}
-    optimizer: {name: adamw}
-    mask: {name: all}
-    wrapper: null
-    edit: null
-    training: {weights: bf16_in_place, steps: 125}
-  grad_ascent:
-    forget_objective: {name: grad_ascent}
-    retain_objective: null
-    combiner: {name: sum}
-    optimizer: {name: adamw}
-    mask: {name: layers}
-    wrapper: null
-    edit: null
-    training: {weights: fp32_master, steps: 60}
-"""
 ROW = {
     "model": "target",
     "forget_knowledge": 0.972,
@@ -73,6 +51,50 @@ def test_table_does_not_turn_what_is_missing_into_zero(
     row = next(line for line in capsys.readouterr().out.splitlines() if "npo-0" in line)
     assert row.count("not measured") == 5
     assert "0.000" not in row
+
+
+def test_table_shows_the_column_of_matched_utility_as_soon_as_one_model_has_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [ROW, ROW | {"model": "retain"}, ROW | {"model": "npo-0"}, ROW | {"model": "ssd-0"}]
+    write_ours()
+    artifacts.write_json(artifacts.REPORT_TABLE, [row | {"matched_extraction": None} for row in rows])
+    run(monkeypatch, "table")
+    plain = capsys.readouterr().out
+    assert "matched" not in plain
+    matched = {"retain": 0.0882, "npo-0": 0.4915}
+    artifacts.write_json(
+        artifacts.REPORT_TABLE, [row | {"matched_extraction": matched.get(row["model"])} for row in rows]
+    )
+    write_theirs({})
+    run(monkeypatch, "table", "--with", "theirs.json")
+    lines = capsys.readouterr().out.splitlines()
+    headings = [cells(line.replace("┃", "│"))[-2] for line in lines[1:3]]
+    assert headings == ["matched", "extraction"]
+    shown = {cells(line)[0]: cells(line)[-2] for line in lines if line.startswith("│")}
+    assert shown == {
+        "target": "–",  # every mixture begins at it
+        "retain": "0.088",
+        "npo-0": "0.491",
+        "ssd-0": "not measured",
+        "theirs.json": "not measured",
+    }
+    assert any(line.startswith("matched extraction: extraction strength on forget") for line in lines)
+    artifacts.write_json(artifacts.REPORT_TABLE, rows)  # as before there was such a column
+    run(monkeypatch, "table")
+    assert capsys.readouterr().out == plain
+
+
+def test_table_cuts_no_word_in_a_narrow_window(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")  # a terminal of 80 columns
+    artifacts.write_json(artifacts.REPORT_TABLE, [ROW | {"worst_condition": "int2_asymmetric_group32"}])
+    run(monkeypatch, "table")
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "".join(cells(line)[3] for line in lines if line.startswith("│")) == "int2_asymmetric_group32"
 
 
 def test_table_shows_published_models_beside_ours_with_what_their_logs_have(
@@ -186,55 +208,6 @@ def test_table_without_a_report_is_one_line_that_says_what_to_do(monkeypatch: py
     with pytest.raises(SystemExit) as stopped:
         run(monkeypatch, "table")
     assert stopped.value.code == "error: data/report/table.json: no such file; run `dvc repro` to make it."
-
-
-def test_recipes_lists_every_recipe_with_its_parts(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Path("params.yaml").write_text(RECIPES)
-    run(monkeypatch, "recipes")
-    lines = capsys.readouterr().out.splitlines()
-    npo = next(line for line in lines if " npo " in line)
-    ascent = next(line for line in lines if "grad_ascent" in line)
-    assert all(word in npo for word in ("nll", "sum", "adamw", "all", "bf16_in_place", "125", "yes"))
-    assert all(word in ascent for word in ("layers", "fp32_master", "60", "2210.01504"))
-    assert "yes" not in ascent
-
-
-def test_recipes_lists_all_wrappers_of_a_recipe(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Path("params.yaml").write_text(RECIPES.replace("wrapper: null", "wrapper: [{name: sam}, {name: early_stop}]", 1))
-    run(monkeypatch, "recipes")
-    shown = capsys.readouterr().out
-    assert "sam, early_stop" in shown
-    assert "2406.09179" in shown  # of early_stop
-
-
-@pytest.mark.parametrize(
-    ("found", "shown"),
-    [
-        ({"step_seconds": 0.3, "once_seconds": 1.0}, "0.60"),  # 0.3 / 0.5
-        ({"step_seconds": None, "once_seconds": 12.4}, "12 s"),  # an edit has no steps
-        ({"error": "does not run"}, ""),
-    ],
-)
-def test_recipes_tells_the_measured_cost(
-    found: dict[str, Any], shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Path("params.yaml").write_text(RECIPES.replace("  npo:", "  graddiff:", 1).replace("[npo]", "[graddiff]"))
-    artifacts.write_json(
-        Path("benchmarks/methods.json"), {"graddiff": {"step_seconds": 0.5, "once_seconds": 0.0}, "grad_ascent": found}
-    )
-    run(monkeypatch, "recipes")
-    ascent = next(line for line in capsys.readouterr().out.splitlines() if "grad_ascent" in line)
-    assert ascent.split("│")[-3].strip() == shown
-
-
-def test_a_recipe_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("params.yaml").write_text("grid: {recipes: [npo]}\nrecipes: {npo: {training: 3}}\n")
-    with pytest.raises(SystemExit, match=r"^error: params.yaml: recipes.npo: not a recipe; give it forget_objective,"):
-        run(monkeypatch, "recipes")
 
 
 def test_publish_prints_what_was_published(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
