@@ -17,6 +17,7 @@ _COLUMNS = (  # what is read first stands first: a narrow window cuts the last o
     "forget_knowledge_after",
     "utility_after",
 )
+_MATCHED = "matched_extraction"  # of cells that were mixed with the target, when the probe was asked for
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ class Summary:
         if report is None or report.problem or not artifacts.REPORT_TABLE.is_file():
             return "No verdicts: this run has no report."
         rows = artifacts.read_json(artifacts.REPORT_TABLE)
-        return _table(_COLUMNS, [[_cell(row.get(column)) for column in _COLUMNS] for row in rows])
+        matched = any(row.get(_MATCHED) is not None for row in rows)
+        columns = (*_COLUMNS, _MATCHED) if matched else _COLUMNS
+        return _table(columns, [[_cell(row.get(column)) for column in columns] for row in rows])
 
     def _counts(self) -> dict[str, int]:
         words = [self._word(stage) for stage in self.graph]

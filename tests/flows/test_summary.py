@@ -29,6 +29,14 @@ def test_a_complete_run_counts_its_stages_and_shows_the_verdicts():
     assert "| unlearn@a-0 | up to date |" in complete.markdown
 
 
+def test_extraction_at_matched_utility_is_shown_as_soon_as_one_model_has_it():
+    assert "matched_extraction" not in summary().markdown
+    rows = [{"model": "target", "matched_extraction": None}, {"model": "a-0", "matched_extraction": 0.25}]
+    artifacts.write_json(artifacts.REPORT_TABLE, rows)
+    assert "| utility_after | matched_extraction |" in summary().markdown
+    assert "| a-0 | — | — | — | — | — | — | 0.250 |" in summary().markdown
+
+
 def test_a_failed_run_names_the_stage_and_what_was_not_run():
     failed = Summary(GRAPH, {"prepare": Outcome("prepare", ran=False, problem="error: no such file")})
     assert not failed.is_complete
