@@ -14,6 +14,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 import torch
 
 from benchmarks import adaptation
-from lethe import artifacts, batches, config, material, models, recipes, unlearning, vocabulary
+from lethe import artifacts, batches, config, doors, material, models, recipes, unlearning, vocabulary
 from lethe.batches import Encoding
 from lethe.checkpoints import Checkpoints
 from lethe.recipes import Point, Recipe
@@ -42,12 +43,19 @@ SHAPE = {
 }
 
 
-def main() -> None:
-    """Measure the recipes and print a table, or JSON with ``--json``."""
-    options = _options()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure the recipes and print a table, or JSON with ``--json``.
+
+    ``arguments`` are those of the command line, where none are given. Raises ConfigError, before anything is measured,
+    for a name that is no recipe.
+    """
+    options = _options(arguments)
+    chosen = options.recipes or list(config.block("recipes"))
+    for name in (REFERENCE, *chosen):
+        config.block("recipes", name)
     torch.set_num_threads(1)
     setup = _setup(options.tofu, options.rows)
-    names = list(dict.fromkeys([REFERENCE, PLAIN, *(options.recipes or config.block("recipes"))]))
+    names = list(dict.fromkeys([REFERENCE, PLAIN, *chosen]))
     found: dict[str, Any] = {}
     began, lines = time.monotonic(), sys.stderr if options.json else sys.stdout
     for done, name in enumerate(names, start=1):
@@ -58,7 +66,7 @@ def main() -> None:
         print(json.dumps(found, indent=2, sort_keys=True))
 
 
-def _options() -> argparse.Namespace:
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tofu", help="folder with the files of TOFU; without it the rows of the shipped world")
     parser.add_argument("--recipes", nargs="*", help="names from params.yaml; all without it")
@@ -66,7 +74,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=64, help="rows of each split that are used")
     parser.add_argument("--repeats", type=int, default=3, help="the fastest of so many measurements counts")
     parser.add_argument("--json", action="store_true")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def _setup(folder: str | None, count: int) -> tuple[Any, Any, Encoding, list[list[Row]]]:
@@ -213,4 +221,5 @@ def _line(name: str, found: dict[str, Any], reference: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with doors.reporting_errors():
+        main()

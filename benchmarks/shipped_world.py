@@ -31,16 +31,20 @@ _MEASURES = ("model_utility", "probability", "rouge", "truth_ratio")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what has no result yet, then write the page; the command line's arguments, where none are given."""
+    """Run what has no result yet, then write the page; the command line's arguments, where none are given.
+
+    Raises ConfigError, before anything is run, for a name that is no recipe.
+    """
     options = _options(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("lethe").setLevel(logging.ERROR)  # every second of a run has its line here already
     torch.set_num_threads(1)
     results = _read_results()
-    names = options.recipes or list(config.block("recipes"))
-    if not options.page:
-        _run(names, results, afresh=options.afresh)
     known = list(config.block("recipes"))
+    for name in options.recipes or ():
+        config.block("recipes", name)
+    if not options.page:
+        _run(options.recipes or known, results, afresh=options.afresh)
     artifacts.write_text(PAGE, recipe_page.render(results, known, adaptation.read()))
     print(f"{PAGE}: {sum(name in results['recipes'] for name in known)} of {len(known)} recipes have been run")
 

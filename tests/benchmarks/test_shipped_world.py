@@ -107,6 +107,9 @@ def test_what_a_part_of_the_recipes_leaves_out_is_said_to_be_not_run_yet():
     assert shipped_world.PAGE.read_text().count("not run yet") == 2
 
 
-def test_an_unknown_recipe_is_an_error_that_names_the_nearest():
+@pytest.mark.parametrize("more", [[], ["--page"]])
+def test_an_unknown_recipe_is_an_error_that_names_the_nearest_before_anything_is_run(more):
     with pytest.raises(ConfigError, match="Did you mean 'graddiff'"):
-        shipped_world.main(["--recipes", "gradiff"])
+        shipped_world.main(["--recipes", "ssd", "gradiff", *more])
+    assert not shipped_world.RESULTS.exists()
+    assert not shipped_world.PAGE.exists()
