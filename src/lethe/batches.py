@@ -103,6 +103,11 @@ class Batch:
     def __len__(self) -> int:
         return int(self.input_ids.shape[0])
 
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """What a model is called with."""
+        return {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
+
 
 def encode_pairs(
     tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], *, max_length: int, system_prompt: str | None

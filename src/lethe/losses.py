@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lethe import distribution
+from lethe import branches, distribution
 from lethe.batches import Batch, TopK
+from lethe.branches import Branches
 from lethe.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ class Context:
 
     ``reference`` is a frozen copy of the model before unlearning, of its lower blocks where no more is looked at, or
     None; ``seed`` is that of the run, for what is drawn once; ``first_batch`` is what the forget objective has
-    measured on the rows of the first step before that step, or None. What is drawn anew in every step comes from
+    measured on the rows of the first step before that step, or None; ``may_branch`` allows two answers to share a row
+    (:func:`pair_log_probs`). What is drawn anew in every step comes from
     torch's own generator, which every step seeds. ``step`` is the number of the step, from 0; ``sample`` draws so many
     rows of a split (``forget``, ``retain``, ``general`` or ``adversary``, the forget rows that an adversary may see) by
     torch's own generator, as a batch, or the ``share`` of these that a process takes; in ``precision()`` stands every
@@ -40,6 +42,7 @@ class Context:
     reference: PreTrainedModel | None
     seed: int
     first_batch: float | None = None
+    may_branch: bool = False
     step: int = 0
     sample: Callable[..., Batch] | None = None
     precision: Callable[[], AbstractContextManager[object]] = nullcontext
@@ -49,6 +52,19 @@ class Context:
 def target_log_probs(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Natural-log probability of every target token, fp32: [targets]."""
     return _of_logits(_log_probs, model, batch, batch.targets)
+
+
+def pair_log_probs(model: PreTrainedModel, batch: Batch, context: Context) -> tuple[Tensor, Tensor]:
+    """Natural-log probability of every target, and of every target of the substitutes, one for each row: fp32.
+
+    Where the model and the recipe allow it, one forward reads both, and what they have in common once.
+    """
+    assert batch.substitute is not None
+    if not (context.may_branch and branches.are_read(model)):
+        return target_log_probs(model, batch), target_log_probs(model, batch.substitute)
+    both = branches.joined(batch)
+    found = _of_logits(_log_probs, model, both, both.targets)
+    return found[: len(batch.targets)], found[len(batch.targets) :]
 
 
 def log_distributions(model: PreTrainedModel, batch: Batch) -> Tensor:
@@ -104,8 +120,7 @@ def block_outputs(model: PreTrainedModel, batch: Batch, layer: int) -> Tensor:
     """
     from lethe import models  # seconds of import, as below
 
-    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-    found = models.block_output(model, layer, **inputs)
+    found = models.block_output(model, layer, **batch.inputs)
     if torch.is_grad_enabled() and not found.requires_grad:
         raise ConfigError(
             f"layer {layer}: the mask lets no weight up to there move; name a higher layer, or widen the mask."
@@ -118,10 +133,9 @@ def hidden_states(model: PreTrainedModel, batch: Batch) -> Tensor:
 
     They are the embeddings, the output of each block but the last, and the normed output of the last.
     """
-    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
 
     def read() -> Tensor:
-        states = model.base_model(**inputs, use_cache=False, output_hidden_states=True).hidden_states
+        states = model.base_model(**batch.inputs, use_cache=False, output_hidden_states=True).hidden_states
         return torch.stack([state[batch.predicts].float() for state in states])
 
     return distribution.inside(model, read)
@@ -235,7 +249,7 @@ def vocabulary_size(model: PreTrainedModel) -> int:
 def _of_logits(
     compute: Callable[..., Tensor],
     model: PreTrainedModel,
-    batch: Batch,
+    batch: Batch | Branches,
     *given: Tensor,
     reference: PreTrainedModel | None = None,
 ) -> Tensor:
@@ -256,14 +270,13 @@ def _of_logits(
     return distribution.inside(model, read)
 
 
-def _states(model: PreTrainedModel, batch: Batch) -> Tensor:
+def _states(model: PreTrainedModel, batch: Batch | Branches) -> Tensor:
     from lethe import models
 
-    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-    return models.hidden_states(model, **inputs)[batch.predicts]
+    return models.hidden_states(model, **batch.inputs)[batch.predicts]
 
 
-def _known_states(reference: PreTrainedModel, batch: Batch) -> Tensor:
+def _known_states(reference: PreTrainedModel, batch: Batch | Branches) -> Tensor:
     with torch.no_grad():
         return distribution.inside(reference, lambda: _states(reference, batch))
 

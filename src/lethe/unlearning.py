@@ -77,6 +77,7 @@ def context(model: PreTrainedModel, material: Material, point: Point) -> Context
         references.of(model, point, material.original),
         material.seed,
         first_batch=_first_batch(model, material, point),
+        may_branch=not any(getattr(wrapper.module, "GOES_BY_PLACE", False) for wrapper in point.wrappers),
         sample=partial(_sample, material, _apart(material, point)[1], model.device),
         precision=partial(training.in_compute_dtype, point.training, model.device),
     )

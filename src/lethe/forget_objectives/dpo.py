@@ -45,10 +45,11 @@ class Config(Section):
 def loss(model: PreTrainedModel, batch: Batch, config: Config, context: Context) -> Tensor:
     """Mean over pairs of −(2/β) log σ(β (Δ(y_e) − Δ(y_f))): a scalar in (0, inf), to minimise."""
     assert batch.substitute is not None
-    margins = _log_ratios(model, batch.substitute) - _log_ratios(model, batch)
+    answers, others = losses.pair_log_probs(model, batch, context)
+    margins = _log_ratios(others, batch.substitute) - _log_ratios(answers, batch)
     return -2 / config.beta * functional.logsigmoid(config.beta * margins).mean()
 
 
-def _log_ratios(model: PreTrainedModel, batch: Batch) -> Tensor:
+def _log_ratios(log_probs: Tensor, batch: Batch) -> Tensor:
     assert batch.reference_log_probs is not None
-    return losses.sequence_sums(losses.target_log_probs(model, batch), batch) - batch.reference_log_probs
+    return losses.sequence_sums(log_probs, batch) - batch.reference_log_probs

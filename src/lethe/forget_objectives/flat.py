@@ -69,9 +69,10 @@ def loss(model: PreTrainedModel, batch: Batch, config: Config, context: Context)
     """Mean over pairs of −g(P_e) + f*(g(P_f)): a scalar, to minimise."""
     assert batch.substitute is not None
     activation, conjugate = _FUNCTIONS[config.divergence]
-    return (conjugate(_fit(model, batch)) - activation(_fit(model, batch.substitute))).mean()
+    answers, others = losses.pair_log_probs(model, batch, context)
+    return (conjugate(_fit(answers, batch)) - activation(_fit(others, batch.substitute))).mean()
 
 
-def _fit(model: PreTrainedModel, batch: Batch) -> Tensor:
+def _fit(log_probs: Tensor, batch: Batch) -> Tensor:
     # Mean probability of the tokens of each answer: [batch].
-    return losses.sequence_means(losses.target_log_probs(model, batch).exp(), batch)
+    return losses.sequence_means(log_probs.exp(), batch)

@@ -42,6 +42,8 @@ from lethe.perturbation import Draws, Piece
 if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone is spared
     from transformers import PreTrainedModel
 
+GOES_BY_PLACE = True
+
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
