@@ -46,13 +46,27 @@ def _show_rows(rows: list[dict[str, Any]]) -> None:
     if not _are_matched(rows):
         for named in cells:
             del named[_MATCHED]
+    shown = _table_of(cells)
+    if terminal.fits(shown):
+        terminal.show(shown)
+        return
+    below = Table.grid(padding=(0, 2, 0, 0))
+    for named in cells:
+        below.add_row(named["model"], named.pop("verdict"))
+    terminal.show(_table_of(cells))
+    terminal.show(below)
+
+
+def _table_of(cells: list[dict[str, str]]) -> Any:
+    from rich.table import Table
+
     shown = Table()
     for heading in cells[0] if cells else ():
         words = heading in ("model", "worst\nquantization", "verdict")
         shown.add_column(heading, justify="left" if words else "right", overflow="fold")
     for named in cells:
         shown.add_row(*named.values())
-    terminal.show(shown)
+    return shown
 
 
 def _are_matched(rows: list[dict[str, Any]]) -> bool:

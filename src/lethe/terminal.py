@@ -32,9 +32,19 @@ def say(what: Any) -> None:
 
 def show(table: Any) -> None:
     """Print a table of rich."""
+    _console().print(table)
+
+
+def fits(table: Any) -> bool:
+    """Whether a table of rich can be printed without breaking a word."""
+    console = _console()
+    return bool(console.measure(table, options=console.options.update(max_width=10_000)).minimum <= console.width)
+
+
+def _console() -> Any:
     from rich.console import Console
 
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:  # a pipe or a log has no width of its own; lines must not be cut there
         console.width = 200
-    console.print(table)
+    return console

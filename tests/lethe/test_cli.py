@@ -85,16 +85,25 @@ def test_table_shows_the_column_of_matched_utility_as_soon_as_one_model_has_it(
     assert capsys.readouterr().out == plain
 
 
-def test_table_cuts_no_word_in_a_narrow_window(
+def test_table_cuts_nothing_in_a_narrow_window_and_says_the_verdicts_below(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "dumb")  # a terminal of 80 columns
-    artifacts.write_json(artifacts.REPORT_TABLE, [ROW | {"worst_condition": "int2_asymmetric_group32"}])
+    verdict = {"verdict": "comes back at int2_asymmetric_group32 (excess 0.77), utility lost"}
+    row = ROW | verdict | {"model": "npo-0", "worst_condition": "int2_asymmetric_group32"}
+    artifacts.write_json(artifacts.REPORT_TABLE, [ROW, row])
     run(monkeypatch, "table")
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert "".join(cells(line)[3] for line in lines if line.startswith("│")) == "int2_asymmetric_group32"
+    inside = [cells(line) for line in lines if line.startswith("│")]
+    assert "".join(line[3] for line in inside) == "int8_channelint2_asymmetric_group32"
+    below = [" ".join(line.split()) for line in lines[lines.index(next(x for x in lines if x.startswith("└"))) + 1 :]]
+    assert below == ["target control", f"npo-0 {verdict['verdict']}", "data/report/report.html"]
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "130")
+    run(monkeypatch, "table")
+    assert "verdict" in capsys.readouterr().out  # its own column
 
 
 def test_table_shows_published_models_beside_ours_with_what_their_logs_have(
