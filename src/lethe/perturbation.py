@@ -92,6 +92,14 @@ def gradient(pieces: Pieces, parameters: Sequence[nn.Parameter]) -> tuple[float,
     return total, distribution.reduced(found)
 
 
+def taken(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """What stands in ``parameter.grad``, summed over all processes, zeros where nothing does; afterwards it is None."""
+    found = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
+    for parameter in parameters:
+        parameter.grad = None
+    return distribution.reduced(found)
+
+
 def gradient_of(value: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor | None]:
     """The gradient of one loss that every process has, where it reaches; ``parameter.grad`` has to be None, and is.
 

@@ -99,6 +99,16 @@ class Point:
         return next(iter(_taking_the_gradient(self.wrappers)), None)
 
     @property
+    def gates(self) -> tuple[Component, ...]:
+        """The wrappers that leave the forget gradient of a step or drop it, however it is taken."""
+        return tuple(wrapper for wrapper in self.wrappers if hasattr(wrapper.module, "has_gradient"))
+
+    @property
+    def forget_wrappers(self) -> tuple[Component, ...]:
+        """All wrappers that change the forget gradient, which a step then takes apart from the retain gradient."""
+        return (*_taking_the_gradient(self.wrappers), *self.gates)
+
+    @property
     def steps_per_batch(self) -> int:
         """How many steps in turn see the same rows; 1 unless a wrapper takes several."""
         wrapper = self.gradient_wrapper
@@ -152,8 +162,8 @@ def _require_a_gradient(point: Point, where: str) -> None:
         )
     if kind != "estimated":
         return
-    if point.gradient_wrapper is not None:
-        name = point.gradient_wrapper.name
+    if point.forget_wrappers:
+        name = point.forget_wrappers[0].name
         raise ConfigError(f"{found} for wrapper {name!r}; take it out, or use another optimizer.")
     if getattr(point.mask.config, "refresh_steps", None) is not None:
         raise ConfigError(f"{found} to choose mask {point.mask.name!r} by; set refresh_steps to null.")

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from lethe import batches, distribution, losses, moments, perturbation, substitutes, training
@@ -52,7 +52,7 @@ def gradients(setting: Setting) -> Gradients:
     joint = _joint if distribution.size() == 1 else _summed
     ways = {"joint": joint, "separate": _separate, "turns": _in_turn}
     mode = setting.point.combiner.module.MODE
-    if mode == "joint" and (setting.point.gradient_wrapper is not None or refresh_steps(setting.point) is not None):
+    if mode == "joint" and (setting.point.forget_wrappers or refresh_steps(setting.point) is not None):
         mode = "separate" if setting.point.retain_objective is not None else "turns"
     return partial(ways[mode], setting)
 
@@ -196,9 +196,8 @@ def _weighted_sum(weights: Sequence[float], parts: Sequence[Tensor]) -> Tensor:
 def _separate(setting: Setting, step: int) -> dict[str, float]:
     """Two gradients, one for each objective over the whole window, and then the combiner, in place."""
     forget_pieces, retain_pieces = terms(setting, step)
-    forget = _taken(setting, partial(_forget_backward, setting, forget_pieces, step))
+    forget = _forget_taken(setting, forget_pieces, step)
     retain = _taken(setting, partial(perturbation.backward, retain_pieces))
-    _refresh_mask(setting, step, forget.gradient)
     combined, numbers = _combine(setting, step, forget, retain)
     return _put(setting, combined, forget=forget, retain=retain) | numbers
 
@@ -208,11 +207,8 @@ def _in_turn(setting: Setting, step: int) -> dict[str, float]:
     combiner, alone = setting.point.combiner, setting.point.retain_objective is None
     turn = "forget" if alone else combiner.module.turn(step, combiner.config)
     pieces = terms(setting, step)[0 if turn == "forget" else 1]
-    if turn == "forget":
-        mine = _taken(setting, partial(_forget_backward, setting, pieces, step))
-        _refresh_mask(setting, step, mine.gradient)
-    else:
-        mine = _taken(setting, partial(perturbation.backward, pieces))
+    plain = partial(perturbation.backward, pieces)
+    mine = _forget_taken(setting, pieces, step) if turn == "forget" else _taken(setting, plain)
     nothing = _Taken(0.0, [torch.zeros_like(gradient) for gradient in mine.gradient], mine.reached)
     combined, numbers = _combine(setting, step, *((mine, nothing) if turn == "forget" else (nothing, mine)))
     return _put(setting, combined, **{turn: mine}) | numbers
@@ -268,13 +264,22 @@ def _sampled_gradient(setting: Setting, step: int) -> tuple[list[Tensor], int]:
             log_probs = losses.log_distributions(setting.model, batch)
         drawn = torch.multinomial(log_probs.detach().exp(), 1, generator=generator)
         (-log_probs.gather(1, drawn).sum() / count).backward()
-    return _all_taken(movable(setting.model)), count
+    return perturbation.taken(movable(setting.model)), count
 
 
 def _combine(setting: Setting, step: int, forget: _Taken, retain: _Taken) -> tuple[list[Tensor], dict[str, float]]:
     combiner, moment = setting.point.combiner, Moment(step, forget.loss, retain.loss, setting.memory)
     kept = [gradient.clone() for gradient in forget.gradient]  # the combiner writes over the other
     return list(combiner.module.combine(kept, retain.gradient, combiner.config, moment)), moment.numbers
+
+
+def _forget_taken(setting: Setting, pieces: list[Piece], step: int) -> _Taken:
+    """The forget gradient as the wrappers have it: zeros where one drops it, after a mask has been chosen by it."""
+    found = _taken(setting, partial(_forget_backward, setting, pieces, step))
+    _refresh_mask(setting, step, found.gradient)
+    if all(gate.module.has_gradient(found.loss, gate.config) for gate in setting.point.gates):
+        return found
+    return found._replace(gradient=[torch.zeros_like(gradient) for gradient in found.gradient])
 
 
 def _forget_backward(setting: Setting, pieces: list[Piece], step: int) -> float:
@@ -290,11 +295,4 @@ def _taken(setting: Setting, backward: Callable[[], float]) -> _Taken:
     parameters = movable(setting.model)
     loss = distribution.total(backward())
     reached = distribution.anywhere([parameter.grad is not None for parameter in parameters])
-    return _Taken(loss, _all_taken(parameters), reached)
-
-
-def _all_taken(parameters: list[nn.Parameter]) -> list[Tensor]:
-    found = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
-    for parameter in parameters:
-        parameter.grad = None
-    return distribution.reduced(found)
+    return _Taken(loss, perturbation.taken(parameters), reached)

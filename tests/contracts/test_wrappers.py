@@ -41,8 +41,11 @@ NEARLY = {
     "straight_through": (3, {"scheme": {"kind": "symmetric", "bits": 16, "group_size": None}, "ramp_steps": 0}),
 }
 NAMES = registry.names("wrappers")
-#: Those that look at the iterates and leave the gradient alone.
-LOOKING = [name for name in NAMES if not hasattr(registry.load("wrappers", name), "backward")]
+#: What a wrapper does: each has one of these.
+ROLES = ("backward", "has_gradient", "after_step")
+#: Those that take the forget gradient, those that leave or drop it, and those that look at the iterates.
+TAKING, GATES = ([name for name in NAMES if hasattr(registry.load("wrappers", name), one)] for one in ROLES[:2])
+LOOKING = [name for name in NAMES if name not in (*TAKING, *GATES)]
 every_wrapper = pytest.mark.parametrize("name", NAMES)
 
 
@@ -192,7 +195,14 @@ def unlearn(model, wrappers, folder, place="run", **changes):
     return unlearning.unlearn(model, given, Recipe(point, None))
 
 
-@pytest.mark.parametrize("wrappers", [*([name] for name in NAMES), ["sam", *LOOKING], [*reversed(LOOKING), "lat"]])
+#: NPO begins at 2/0.1 × log 2 = 13.9 and comes below this floor in the second of six steps.
+PASSED = component("wrapper", "forget_loss_floor", floor=13.0)
+
+
+@pytest.mark.parametrize(
+    "wrappers",
+    [*([name] for name in NAMES), ["sam", *LOOKING], [*reversed(LOOKING), "lat"], ["sam", PASSED], [PASSED, "lat"]],
+)
 @pytest.mark.parametrize("killed", [2, 5])
 def test_a_killed_run_goes_on_and_ends_with_the_same_bits(wrappers, killed, tmp_path, monkeypatch):
     undisturbed, resumed = with_dropout(), with_dropout()
@@ -202,10 +212,53 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bits(wrappers, killed, tmp_
     assert weights(resumed) == weights(undisturbed)
 
 
-def test_a_wrapper_takes_the_gradient_or_looks_at_the_iterates():
-    assert LOOKING
+def test_a_wrapper_takes_the_gradient_or_drops_it_or_looks_at_the_iterates():
+    assert all((TAKING, GATES, LOOKING))
     for name in NAMES:
-        assert hasattr(registry.load("wrappers", name), "after_step") or name not in LOOKING, name
+        assert sum(hasattr(registry.load("wrappers", name), role) for role in ROLES) == 1, name
+
+
+@pytest.mark.parametrize("name", TAKING)
+def test_above_the_floor_the_gradient_is_the_one_that_another_takes(name):
+    alone, open_floor = (
+        step(with_dropout(), component("wrapper", name)),
+        component("wrapper", "forget_loss_floor", floor=0.0),
+    )
+    for order in ([name, open_floor], [open_floor, name]):
+        loss, gradient = step(with_dropout(), order)
+        assert loss == alone[0] > 0
+        assert torch.equal(gradient, alone[1])
+
+
+@pytest.mark.parametrize("name", TAKING)
+def test_below_the_floor_nothing_is_left_of_the_gradient_that_another_takes(name):
+    model, alone = with_dropout(), step(with_dropout(), component("wrapper", name))
+    before = weights(model)
+    loss, gradient = step(model, [name, component("wrapper", "forget_loss_floor", floor=1e9)])
+    assert (loss, weights(model)) == (alone[0], before)
+    assert gradient.shape == alone[1].shape  # zeros where it reached, so that weight decay goes on there
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("name", TAKING)
+def test_below_the_floor_the_retain_gradient_goes_on_alone(name):
+    def gradient(wrappers, forget_weight):
+        combiner = component("combiner", "sum", forget_weight=forget_weight, retain_weight=2.0)
+        model = tiny_model()
+        unlearned.step_gradients(model, FORGET, RETAIN, recipe(wrapper=wrappers, combiner=combiner))(0)
+        return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+    found = gradient([name, component("wrapper", "forget_loss_floor", floor=1e9)], forget_weight=1.0)
+    assert found.any()
+    torch.testing.assert_close(found, gradient(None, forget_weight=0.0), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("wrappers", [["sam", PASSED], [PASSED, "straight_through"]])
+def test_a_floor_ends_the_push_of_another_while_training_goes_on(wrappers, tmp_path):
+    found = unlearn(tiny_model(), wrappers, tmp_path)
+    pushed = [entry["forget_gradient_norm"] > 0 for entry in found]
+    assert pushed == [entry["forget_loss"] >= 13.0 for entry in found]
+    assert len(set(pushed)) == 2
 
 
 @every_wrapper
@@ -225,7 +278,7 @@ def test_what_it_remembers_and_tells_begins_with_its_name(name, tmp_path):
 
 
 @pytest.mark.parametrize("looking", LOOKING)
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in LOOKING])
+@pytest.mark.parametrize("name", [*TAKING, *GATES])
 def test_one_that_looks_changes_nothing_of_the_gradient_that_another_takes(name, looking):
     alone = step(with_dropout(), component("wrapper", name))
     for order in ([name, looking], [looking, name]):

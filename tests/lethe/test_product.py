@@ -19,7 +19,7 @@ from tests.tiny import tiny_model
 FORGET = [(f"lose {number}?", "xyz"[number % 3] * (number + 1)) for number in range(4)]
 RETAIN = [(f"keep {number}?", "abc"[number % 3] * (number + 1)) for number in range(4)]
 NAMES = {axis: registry.names(kind) for axis, kind in AXES.items()}
-LOOKING = [name for name in NAMES["wrapper"] if not hasattr(registry.load("wrappers", name), "backward")]
+LOOKING = [name for name in NAMES["wrapper"] if hasattr(registry.load("wrappers", name), "after_step")]
 WHOLE = list(itertools.product(NAMES["forget_objective"], NAMES["combiner"], NAMES["mask"]))
 
 

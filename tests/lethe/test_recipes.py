@@ -330,6 +330,7 @@ def test_a_misspelt_key_beside_a_term_is_answered_with_the_nearest():
 
 SAM, LAT = {"name": "sam", "rho": 0.1}, {"name": "random_smoothing", "sigma": 0.1}
 STOP = {"name": "early_stop", "metric": "nll", "rows": "forget", "num_rows": 4, "threshold": 3.0, "every_steps": 5}
+FLOOR = {"name": "forget_loss_floor", "floor": 1.0}
 AVERAGE = {"name": "weight_averaging", "start_step": 1, "every_steps": 1}
 
 
@@ -341,6 +342,7 @@ AVERAGE = {"name": "weight_averaging", "start_step": 1, "every_steps": 1}
         (SAM, SAM, ["sam"]),
         ([SAM], SAM, ["sam"]),
         ([SAM, STOP], [SAM, STOP], ["sam", "early_stop"]),
+        ([FLOOR, SAM], [FLOOR, SAM], ["forget_loss_floor", "sam"]),
         ([AVERAGE, STOP, SAM], [AVERAGE, STOP, SAM], ["weight_averaging", "early_stop", "sam"]),
     ],
 )
@@ -360,7 +362,7 @@ def test_wrappers_are_none_or_one_or_a_list_in_order(written, resolved, names):
     ("wrapper", "message"),
     [
         (
-            [SAM, STOP, LAT],
+            [SAM, FLOOR, LAT],
             "recipes.npo.wrapper: 'sam' and 'random_smoothing' both take the forget gradient, each in its own way; "
             "keep one of them, or write a recipe for each.",
         ),

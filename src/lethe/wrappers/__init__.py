@@ -1,4 +1,4 @@
-"""Loops around a step: one file a wrapper, each with ``Config`` and ``backward(...)`` or ``after_step(...)``.
+"""Loops around a step: one file a wrapper, each with ``Config`` and ``backward``, ``has_gradient`` or ``after_step``.
 
 A recipe may have several, in order, each name once; at most one of them takes the forget gradient in its own way. It
 has ``backward(pieces, model, config, context) -> float``, which adds the gradient of the forget loss, taken so, to
@@ -14,6 +14,10 @@ itself, as ``adversary`` rows.
 In several processes the pieces are those of the process's own rows, and what ``backward`` adds and returns is summed
 over all of them afterwards. So what is no sum has to be made of ``perturbation.gradient``, which is summed already and
 which ``perturbation.add_to_gradients`` counts once; a loss on rows that every process has counts 1 / size.
+
+A gate leaves the forget gradient of a step as it is or drops it, whichever wrapper took it. It has
+``has_gradient(loss, config) -> bool``, asked with the plain loss of the step, that of all processes; a dropped gradient
+is zero wherever it reached. A mask that is chosen anew is chosen by the gradient as it was.
 
 Others look at the iterates and leave the gradient alone. ``after_step(model, step, config, memory, context)`` is called
 when a step is done and what the mask keeps is back; ``memory`` holds named tensors that outlive the step and are part

@@ -5,21 +5,15 @@ ascent, and the control of the loss of Unlearning with Control (Wang et al., 202
 ascent, whose loss has no lower bound, the floor is minus the NLL, in nats a token, at which the forget rows count as
 forgotten.
 
+It may stand beside a wrapper that takes the forget gradient in its own way, and drops all of what that one took: beside
+``lat`` the gradient under attack, beside ``ilu`` the penalty too. The loss that decides is always the plain one, at the
+weights as they stand. The other wrapper measures it on its way, and so runs below the floor as well.
+
 Deviation: LLMU stops the whole training past its threshold, as ``early_stop`` does; here a step whose loss lies above
 the floor again has its gradient again. Momentum goes on moving the weights for some steps.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from lethe import distribution, perturbation
 from lethe.config import Section
-from lethe.losses import Context
-from lethe.perturbation import Pieces
-
-if TYPE_CHECKING:  # seconds of import, which a stage that needs settings alone is spared
-    from transformers import PreTrainedModel
 
 
 class Config(Section):
@@ -28,10 +22,6 @@ class Config(Section):
     floor: float  # of the forget loss of a step
 
 
-def backward(pieces: Pieces, model: PreTrainedModel, config: Config, context: Context) -> float:
-    """Add the plain gradient, or nothing where the loss is below the floor; the plain loss is returned."""
-    parameters = perturbation.movable(model)
-    loss, gradient = perturbation.gradient(pieces, parameters)
-    if distribution.total(loss) >= config.floor:
-        perturbation.add_to_gradients(parameters, gradient)
-    return loss
+def has_gradient(loss: float, config: Config) -> bool:
+    """Whether a step of this plain forget loss, that of all processes, has its forget gradient."""
+    return loss >= config.floor
