@@ -26,6 +26,7 @@ from lethe.training import Curve
 from tests import unlearned
 from tests.encoded import examples
 from tests.interruption import killed_at
+from tests.learnt import knowing
 from tests.small_recipes import SETTINGS, component, recipe, training
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -84,6 +85,10 @@ CASES: dict[str, dict[str, Any]] = {
     "random-smoothing": {"wrapper": "random_smoothing"},
     "straight-through": {"wrapper": "straight_through"},
     "loss-floor": {"wrapper": component("wrapper", "forget_loss_floor", floor=13.0)},
+    "loss-floor-sam": {
+        "wrapper": [component("wrapper", "forget_loss_floor", floor=13.4), "sam"],
+        "mask": component("mask", "saliency", granularity="element", refresh_steps=2),
+    },
     "ilu": {"wrapper": component("wrapper", "ilu", scaled="weights")},
     "ilu-logits": {"wrapper": component("wrapper", "ilu", scaled="logits")},
     "lat-remembered": {"wrapper": component("wrapper", "lat", model_steps=3)},
@@ -108,22 +113,39 @@ EDITS: dict[str, Any] = {
     "model-mixing": component("edit", "model_mixing"),
 }
 ALONE = [case for case in EDITS if case not in CASES]
+#: One step from weights that know the rows, along one gradient alone and so far that where it began is lost in it:
+#: the way is that gradient, element by element, before anything can make rounding of it larger.
+_FIRST = {"optimizer": component("optimizer", "sgd", lr=1e6, momentum=0.0, weight_decay=0.0)}
+_FIRST |= {"training": training(batch_size=5, accumulation=2, steps=1)}
+_ONE, _OTHER = (component("combiner", "sum", forget_weight=one, retain_weight=1.0 - one) for one in (1.0, 0.0))
+FIRST: dict[str, dict[str, Any]] = {
+    "first-forget": {**_FIRST, "combiner": _ONE},
+    "first-forget-saliency": {**_FIRST, "combiner": _ONE, "mask": "saliency"},
+    "first-forget-sam": {**_FIRST, "combiner": _ONE, "wrapper": component("wrapper", "sam", rho=1e-2)},
+    "first-retain": {**_FIRST, "combiner": _OTHER},
+}
 #: At which batch each is killed, to be taken up again from the checkpoint after step 2: moments and two averages to
-#: remember, moments of what is whole in every process beside sharded weights, a mask, and attacks on the rows of three
+#: remember, moments of what is whole in every process beside sharded weights, a mask, alone and beside a floor that the
+#: loss comes below in the step that is killed, and attacks on the rows of three
 #: steps, of which the third is yet to come.
-KILLED = {"gru-adamw": 3, "sam-lora": 3, "saliency-anew": 3, "lat-remembered": 1}
+KILLED = {"gru-adamw": 3, "sam-lora": 3, "saliency-anew": 3, "loss-floor-sam": 3, "lat-remembered": 1}
 #: Batches of 5 rows, so that shares are unequal, in windows of two.
 _TRAINING = training(batch_size=5, accumulation=2, max_grad_norm=1.0, steps=5)
 
 
 def point(case: str) -> Point:
     """The recipe of a case: NPO and NLL with SGD, except for what the case is about."""
-    return recipe(**{"optimizer": "sgd", "training": _TRAINING, **CASES[case]})
+    return recipe(**{"optimizer": "sgd", "training": _TRAINING, **(CASES | FIRST)[case]})
+
+
+def start(case: str) -> PreTrainedModel:
+    """The model that a case begins with."""
+    return knowing(*FORGET, *RETAIN) if case in FIRST else tiny_model()
 
 
 def train(case: str, folder: Path, fingerprint: str) -> tuple[dict[str, Tensor], Curve]:
     """The weights after a case, with the adapter if one is kept, and its curve."""
-    model, adapter = tiny_model(), dict[str, Tensor]()
+    model, adapter = start(case), dict[str, Tensor]()
     if case == "finetune":
         curve = _finetune(model, folder)
     else:
