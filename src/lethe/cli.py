@@ -13,7 +13,7 @@ def main() -> None:
     """Run one command; a mistake of the user ends with one line and status 1."""
     arguments = vars(_parser().parse_args())
     command = arguments.pop("command")
-    with doors.reporting_errors():
+    with doors.reporting_errors(), terminal.until_nobody_reads():
         command(**arguments)
 
 

@@ -112,12 +112,21 @@ def parse(schema: type[SectionType], values: Any, where: str) -> SectionType:
         raise ConfigError(f"{PARAMS}: {_first_problem(schema, error, where)}") from None
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The closing part of an error about an unknown name: the closest known one, then all, of very many the closest."""
+def nearest(name: str, known: Iterable[str], meant: str | None = None) -> str:
+    """The closing part of an error about an unknown name: the closest known one, then all, of very many the closest.
+
+    ``meant`` is the one that goes by that name elsewhere; only another way to write a known name is closer.
+    """
     known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    lowered = {one.lower(): one for one in known}
+    close = lowered.get(name.lower()) or meant or _closest(name, lowered)
+    hint = f" Did you mean {close!r}?" if close else ""
     return f"{hint} Known: {_listed(name, known) or 'none'}."
+
+
+def _closest(name: str, lowered: dict[str, str]) -> str | None:
+    found = difflib.get_close_matches(name.lower(), lowered, n=1)
+    return lowered[found[0]] if found else None
 
 
 def shown(value: Any) -> str:

@@ -135,6 +135,8 @@ def require_fitting(point: Point, where: str) -> None:
     """
     if (point.retain_objective is None) != (point.retain_rows is None):
         raise ConfigError(f"{PARAMS}: {where}: retain_objective and retain_rows go together; set both or neither.")
+    if point.combiner.config.forget_weight == point.combiner.config.retain_weight == 0:
+        raise ConfigError(f"{PARAMS}: {where}: both weights of the combiner are 0, which trains nothing; raise one.")
     _require_a_gradient(point, where)
     _require_use(point, where)
     if point.retain_objective is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictInt
+from pydantic import BeforeValidator, Field, StrictInt
 
 from lethe import artifacts, config, points, registry
 from lethe.config import PARAMS, Section
@@ -29,23 +29,16 @@ KINDS = {**AXES, "edit": "edits"}
 _OF_ONE = tuple(part for part in AXES if part != "wrapper")  # a step may stand inside of several wrappers
 
 
-def _each_once(values: list[Any]) -> list[Any]:
-    twice = [value for index, value in enumerate(values) if value in values[:index]]
-    if twice:
-        raise ValueError(f"{twice[0]!r} stands there more than once; name it once")
-    return values
-
-
 class Grid(Section):
     """The cells of the experiment: every recipe with every seed, under every attack family.
 
     ``retain_seeds`` are the seeds of more retain models beside the one of ``finetune``; there may be none.
     """
 
-    recipes: Annotated[list[str], Field(min_length=1), AfterValidator(_each_once)]
-    seeds: Annotated[list[Annotated[StrictInt, Field(ge=0)]], Field(min_length=1), AfterValidator(_each_once)]
-    attacks: Annotated[list[str], Field(min_length=1), AfterValidator(_each_once)]
-    retain_seeds: Annotated[list[Annotated[StrictInt, Field(ge=0)]], AfterValidator(_each_once)]
+    recipes: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[StrictInt, Field(ge=0)]], Field(min_length=1)]
+    attacks: Annotated[list[str], Field(min_length=1)]
+    retain_seeds: list[Annotated[StrictInt, Field(ge=0)]]
 
 
 def listed(blocks: Any) -> list[Any]:
@@ -149,7 +142,13 @@ def _build(values: Any, where: str) -> Recipe:
     if blocks.forget_objective is None:
         _require_edit_alone(blocks, where)
         return Recipe(None, edit)
-    return Recipe(_point(blocks, where), edit)
+    point = _point(blocks, where)
+    if edit is not None and getattr(point.mask.config, "keep_adapter", False):
+        raise ConfigError(
+            f"{PARAMS}: {where}.mask.keep_adapter: true beside an edit, after which the adapter is no longer the "
+            "model's difference; set it to false, or edit to null."
+        )
+    return Recipe(point, edit)
 
 
 def _point(blocks: _Blocks, where: str) -> Point:

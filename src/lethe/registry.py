@@ -1,6 +1,8 @@
 """The folder is the registry: the files of ``lethe/<kind>/`` are the components of that kind."""
 
+import ast
 import importlib
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,7 +26,18 @@ def require(kind: str, name: str, where: str = "") -> None:
     """
     if name not in names(kind):
         place = f"{config.PARAMS}: {where}: " if where else f"{config.PARAMS}: "
-        raise ConfigError(f"{place}no {name!r} in {kind}.{config.nearest(name, names(kind))}")
+        raise ConfigError(f"{place}no {name!r} in {kind}.{config.nearest(name, names(kind), _described(kind, name))}")
+
+
+def _described(kind: str, name: str) -> str | None:
+    """The component whose description has the name first, as papers abbreviate their methods; None without any."""
+    word = re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE)
+    found = [(match.start(), one) for one in names(kind) if (match := word.search(_description(kind, one)))]
+    return min(found)[1] if name and found else None
+
+
+def _description(kind: str, name: str) -> str:
+    return ast.get_docstring(ast.parse(source_file(kind, name).read_text(encoding="utf-8"))) or ""
 
 
 def load(kind: str, name: str, where: str = "") -> ModuleType:

@@ -1,8 +1,12 @@
 """What commands have in common: how one is added to the command line, and how it prints."""
 
 import argparse
+import contextlib
 import json
-from collections.abc import Callable
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -18,6 +22,17 @@ def add(commands: Any, command: Callable[..., None]) -> argparse.ArgumentParser:
 def add_json(command: argparse.ArgumentParser) -> None:
     """The option ``--json``, the argument ``as_json`` of the command."""
     command.add_argument("--json", action="store_true", dest="as_json", help="one JSON document instead of a table")
+
+
+@contextlib.contextmanager
+def until_nobody_reads() -> Iterator[None]:
+    """Let a command end quietly, with the status of a closed pipe, where ``head`` or a pager has read enough of it."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed at the exit
+        sys.exit(128 + signal.SIGPIPE)
 
 
 def print_json(document: Any) -> None:

@@ -241,3 +241,13 @@ def test_help_loads_nothing_heavy() -> None:
     environment = {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.endswith("HEAVY []\n")
+
+
+def test_a_reader_who_has_seen_enough_ends_a_command_without_a_word() -> None:
+    command = [sys.executable, "-c", "from lethe import cli; cli.main()", "papers"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 128 + 13

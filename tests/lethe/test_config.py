@@ -178,6 +178,12 @@ def test_a_name_is_answered_with_the_closest_and_all_known_ones():
     assert config.nearest("npoo", ["kl", "npo"]) == " Did you mean 'npo'? Known: kl, npo."
 
 
+def test_another_way_to_write_a_name_is_closer_than_what_goes_by_it_elsewhere():
+    assert config.nearest("NPO", ["kl", "npo"], meant="kl") == " Did you mean 'npo'? Known: kl, npo."
+    assert config.nearest("npoo", ["kl", "npo"], meant="kl") == " Did you mean 'kl'? Known: kl, npo."
+    assert config.nearest("KLL", ["kl", "npo"]) == " Did you mean 'kl'? Known: kl, npo."
+
+
 def test_a_name_close_to_nothing_gets_the_known_ones_alone():
     assert config.nearest("zebra", ["kl", "npo"]) == " Known: kl, npo."
     assert config.nearest("zebra", []) == " Known: none."

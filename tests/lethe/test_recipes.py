@@ -411,6 +411,22 @@ def test_a_mask_that_an_edit_cannot_train_under_is_refused_in_one_line(mask, mes
     assert "\n" not in str(raised.value)
 
 
+def test_an_adapter_that_is_kept_would_not_be_the_models_difference_after_an_edit():
+    mixing = {"name": "model_mixing", "tolerance": 0.9, "rows": "retain", "validation_rows": 4, "grid": 2}
+    write(npo={**NPO, "mask": ADAPTERS | {"keep_adapter": True}, "edit": mixing | {"bisections": 1}})
+    with pytest.raises(ConfigError, match=r"^params\.yaml: recipes\.npo\.mask\.keep_adapter: true beside an edit, "):
+        recipes.read("npo")
+    write(npo={**NPO, "mask": ADAPTERS | {"keep_adapter": True}})
+    assert recipes.read("npo").point.mask.config.keep_adapter
+
+
+def test_two_weights_of_zero_train_nothing_and_are_refused():
+    nothing = {"name": "sum", "forget_weight": 0.0, "retain_weight": 0.0}
+    assert "recipes.npo: both weights of the combiner are 0" in refusal("combiner", nothing)
+    write(npo={**NPO, "combiner": nothing | {"retain_weight": 0.5}})
+    assert recipes.read("npo").point.combiner.config.retain_weight == 0.5
+
+
 def test_the_mask_of_an_edit_is_resolved_with_its_numbers_and_its_code():
     write(npo=vector_under(ADAPTERS))
     values = recipes.resolve("npo")

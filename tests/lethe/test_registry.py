@@ -30,6 +30,28 @@ def test_an_unknown_component_is_answered_with_the_nearest_one():
         registry.load("forget_objectives", "npoo")
 
 
+@pytest.mark.parametrize(
+    ("kind", "typed", "meant"),
+    [
+        ("forget_objectives", "NPO", "npo"),
+        ("combiners", "PCGrad", "pcgrad"),
+        ("forget_objectives", "ga", "grad_ascent"),
+        ("forget_objectives", "IDK", "refusal"),
+        ("forget_objectives", "idkdpo", "dpo"),
+        ("combiners", "ngdiff", "normalised_difference"),
+        ("optimizers", "zo", "zeroth_order"),
+        ("optimizers", "signum", "sign_momentum"),
+        ("masks", "sure", "saliency"),
+        ("wrappers", "swa", "weight_averaging"),
+        ("wrappers", "saf", "straight_through"),
+        ("edits", "uwc", "model_mixing"),
+    ],
+)
+def test_the_name_that_papers_use_leads_to_the_component(kind, typed, meant):
+    with pytest.raises(ConfigError, match=f"no '{typed}' in {kind}. Did you mean '{meant}'"):
+        registry.load(kind, typed)
+
+
 @pytest.mark.parametrize("name", ["../config", "__init__", "npo.py", ""])
 def test_only_a_file_of_the_folder_is_ever_imported(name):
     with pytest.raises(ConfigError, match="in forget_objectives"):

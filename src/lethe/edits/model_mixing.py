@@ -1,4 +1,4 @@
-"""Unlearning with control: go back towards the model before unlearning until as much is kept as was asked for.
+"""Unlearning with control (UWC): go back towards the model before unlearning until as much is kept as was asked for.
 
 θ_mix(a) = (1 − a) θ_o + a θ_u, with the largest a at which the mean extraction strength of retain rows is at least
 ``tolerance`` times that of θ_o; compare methods after this, at the same level of retention (Wang et al., 2025,

@@ -1,4 +1,4 @@
-"""Gradient ascent (Jang et al., 2022, arXiv:2210.01504): make every forget token less likely, without end.
+"""Gradient ascent, GA (Jang et al., 2022, arXiv:2210.01504): make every forget token less likely, without end.
 
 The loss is the mean natural-log probability of the target tokens of the batch, the negative of the NLL: 0
 for answers known for certain, falling without bound as they are forgotten. Its pull does not fade as a token

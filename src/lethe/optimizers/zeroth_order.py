@@ -1,4 +1,4 @@
-"""Zeroth-order unlearning (Lang et al., 2025, arXiv:2510.00761): downhill by forward passes alone.
+"""Zeroth-order unlearning, ZO (Lang et al., 2025, arXiv:2510.00761): downhill by forward passes alone.
 
 The gradient is estimated from slopes along random directions (:mod:`lethe.finite_differences`) of the weighted
 sum of both losses, and AdamW takes the step, so that the estimate's scale does not matter as long as ``eps``

@@ -27,6 +27,9 @@ change the weights. All wrappers are called in the order of the recipe, and what
 with its own name. They are called in every one of several processes, which hold the same weights or parts of them, and
 must come to the same end there.
 
+A wrapper that goes by the place of a token in its row says so with ``GOES_BY_PLACE = True``: then no two answers share
+a row (``losses.pair_log_probs``).
+
 Any wrapper may have ``check(model, config)``, which raises ConfigError for a model that the settings do not fit. It is
 called before training.
 """

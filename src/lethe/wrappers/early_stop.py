@@ -30,7 +30,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from pydantic import PositiveInt
+from pydantic import PositiveInt, ValidationInfo, field_validator
 from torch import Tensor
 
 from lethe import distribution, losses
@@ -56,6 +56,13 @@ class Config(Section):
     num_rows: PositiveInt  # drawn once, by the seed
     threshold: float
     every_steps: PositiveInt
+
+    @field_validator("threshold")
+    @classmethod
+    def _can_be_reached(cls, threshold: float, info: ValidationInfo) -> float:
+        if info.data.get("metric") != "nll" and not 0 <= threshold <= 1:
+            raise ValueError(f"{info.data.get('metric')} lies in [0, 1]; choose a number in it")
+        return threshold
 
 
 def after_step(

@@ -1,9 +1,9 @@
 """Weight averaging: the model that comes out is the mean of the weights along the way, which lies in flatter ground.
 
-Stochastic weight averaging (Izmailov et al., 2018, arXiv:1803.05407): training goes on as without it, and after the
-last step every weight becomes the plain mean of what it was after the chosen steps; for unlearning Fan et al., 2025,
-arXiv:2502.05374. It costs one more copy of the weights that move, in memory and in checkpoints. With ``bf16_in_place``
-the mean is not rounded; saving rounds it as it rounds every model.
+Stochastic weight averaging (SWA, Izmailov et al., 2018, arXiv:1803.05407): training goes on as without it, and after
+the last step every weight becomes the plain mean of what it was after the chosen steps; for unlearning Fan et al.,
+2025, arXiv:2502.05374. It costs one more copy of the weights that move, in memory and in checkpoints. With
+``bf16_in_place`` the mean is not rounded; saving rounds it as it rounds every model.
 
 Nothing sees the mean before the last step: early stop beside it measures the weights as they stand, and the step at
 which it ends counts like any other.

@@ -166,3 +166,13 @@ def test_what_is_known_by_heart_is_extracted_whole(tmp_path):
 def test_without_such_rows_it_is_an_error_in_one_line(rows, tmp_path):
     with pytest.raises(DataError, match=f"no {rows} rows to draw from"):
         unlearn(tiny_model(), tmp_path, rows=rows)
+
+
+@pytest.mark.parametrize("metric", ["exact_memorization", "extraction_strength"])
+def test_a_share_that_no_model_can_miss_is_refused(metric):
+    numbers = {"metric": metric, "rows": "forget", "num_rows": 3, "every_steps": 1}
+    for threshold in (0.0, 1.0):
+        assert early_stop.Config(**numbers, threshold=threshold).threshold == threshold
+    for threshold in (-0.1, 2.0):
+        with pytest.raises(ValueError, match=rf"{metric} lies in \[0, 1\]"):
+            early_stop.Config(**numbers, threshold=threshold)
