@@ -104,13 +104,19 @@ def _ended(arguments: argparse.Namespace) -> tuple[int, str]:
         codes = {0: error.returncode}
     else:
         return 0, ""
-    return _status(codes)
+    return outcome(codes)
 
 
-def _status(codes: dict[int, int]) -> tuple[int, str]:
-    killed = {rank: -code for rank, code in codes.items() if code < 0}
+def outcome(codes: dict[int, int]) -> tuple[int, str]:
+    """The exit status of a launch by those of its processes, and what is to be said of one that a signal ended.
+
+    ``codes`` has those that are not 0, by rank, minus the number where it was a signal. SIGTERM is how torchrun ends
+    the others after one has failed: it counts where nothing else is there.
+    """
+    telling = {rank: code for rank, code in codes.items() if code != -signal.SIGTERM} or codes
+    killed = {rank: -code for rank, code in telling.items() if code < 0}
     if not killed:
-        return next(iter(codes.values())), ""
+        return next(iter(telling.values())), ""
     rank, number = next(iter(killed.items()))
     name = signal.Signals(number).name
     return 128 + number, f"error: process {rank} was ended by {name}; run again, training goes on from its checkpoint."

@@ -40,6 +40,25 @@ def test_arguments_that_launch_nothing_are_refused_in_one_line(arguments, line, 
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("codes", "status", "ended"),
+    [
+        ({0: 1}, 1, None),
+        ({0: 1, 1: 1}, 1, None),
+        ({0: -15, 1: 1}, 1, None),  # the other one failed, and torchrun ended this one
+        ({0: -15, 1: 3, 2: -15}, 3, None),
+        ({0: -15, 1: -9}, 137, "process 1 was ended by SIGKILL"),
+        ({0: 1, 1: -9}, 137, "process 1 was ended by SIGKILL"),  # the first one lost the second
+        ({0: -15, 1: -15}, 143, "process 0 was ended by SIGTERM"),
+    ],
+)
+def test_the_status_of_a_launch_is_that_of_the_process_that_began_it(codes, status, ended):
+    found, said = launching.outcome(codes)
+    assert found == status
+    assert (ended or "") in said
+    assert bool(said) == (ended is not None)
+
+
 def test_what_is_no_stage_goes_on_alone(monkeypatch):
     monkeypatch.setenv(launching.LAUNCH, "--multi_gpu --num_processes 2")
     launching.start()

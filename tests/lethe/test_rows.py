@@ -59,7 +59,10 @@ def test_empty_fields_are_left_out_of_the_file():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({**QUESTION, "questoin": "x"}, "questoin: unknown field. Did you mean 'question'? Known: question, paraphrased_question,"),
+        (
+            {**QUESTION, "questoin": "x"},
+            "questoin: unknown field. Did you mean 'question'? Known: question, paraphrased_question,",
+        ),
         ({"id": "a", "cluster": "a", "questoin": "q"}, "questoin: unknown field. Did you mean 'question'?"),
         ({"cluster": "a", "question": "q", "answer": "a"}, "id: missing; give it a value."),
         ({**QUESTION, "id": 7}, "id: expected a text, found a number."),

@@ -84,7 +84,10 @@ def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path: Path) 
         ({**QUESTION, "text": "both"}, "line 2: text: stands beside a question"),
         ({}, "line 2: question: missing"),
         ({"text": ""}, "line 2: text: empty"),
-        ({**QUESTION, "anwser": "x"}, r"line 2: anwser: unknown field\. Did you mean 'answer'\? Known: answer, answer_opening"),
+        (
+            {**QUESTION, "anwser": "x"},
+            r"line 2: anwser: unknown field\. Did you mean 'answer'\? Known: answer, answer_opening",
+        ),
         ({**QUESTION, "id": 7}, "line 2: id: expected a text, found a number"),
         ({**QUESTION, "id": ""}, "line 2: id: empty"),
         ({**QUESTION, "paraphrased_answer": " "}, "line 2: paraphrased_answer: empty"),
