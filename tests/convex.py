@@ -45,6 +45,19 @@ class Regression(nn.Module):
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
 
+class Watched(Regression):
+    """A loss of 0 everywhere; ``lengths`` tells how far from the start each look at it was taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lengths: list[float] = []
+        self._start = nn.utils.parameters_to_vector(self.moved()).detach()
+
+    def loss(self, step: int = 0) -> float:
+        self.lengths.append((nn.utils.parameters_to_vector(self.moved()) - self._start).norm().item())
+        return 0.0
+
+
 class Course:
     """An optimizer at work on a regression; ``flat`` puts a loss that is the same everywhere in its place."""
 

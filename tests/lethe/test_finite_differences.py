@@ -4,7 +4,7 @@ from torch import nn
 
 from lethe import finite_differences
 from lethe.moments import Probe
-from tests.convex import Regression
+from tests.convex import Regression, Watched
 
 
 def slope_of(parameters, loss, *, seed=0, radius=0.1, directions=1):
@@ -49,16 +49,9 @@ def test_every_weight_is_put_back_bit_for_bit(radius):
 
 
 def test_all_weights_together_move_by_the_radius():
-    model, lengths = Regression(), []
-    before = torch.cat([parameter.detach().flatten() for parameter in model.moved()])
-
-    def loss(step):
-        now = torch.cat([parameter.detach().flatten() for parameter in model.moved()])
-        lengths.append((now - before).norm().item())
-        return 0.0
-
-    slope_of(model.moved(), loss, radius=0.5, directions=2)
-    assert lengths == pytest.approx([0.5] * 4, rel=1e-5)
+    model = Watched()
+    slope_of(model.moved(), model.loss, radius=0.5, directions=2)
+    assert model.lengths == pytest.approx([0.5] * 4, rel=1e-5)
 
 
 def test_all_passes_of_a_step_draw_the_same_and_another_step_draws_otherwise():
